@@ -1,0 +1,16 @@
+//! The rules of the product: manifests, constraints, configuration, permissions, resolution, revisions, rollout.
+//! No I/O, no clock, no Kubernetes client, no async.
+
+pub mod artifact;
+pub mod assignment;
+pub mod config;
+pub mod constraint;
+pub mod document;
+pub mod duration;
+pub mod hint;
+pub mod manifest;
+pub mod permission;
+pub mod pluginsfile;
+pub mod resolve;
+pub mod revision;
+pub mod rollout;

@@ -1,0 +1,414 @@
+//! Who moves now: the window, the canary, `paused`, `partition`, and turns for instances that wait out their environment.
+
+use super::{
+    FailureClass, Input, OnFailure, Presence, Set, State,
+    fleet::{Fleet, SetId, View},
+    groups::{change_groups, replaced},
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+    sync::Arc,
+};
+
+/// So long an instance may wait out an environment failure before another one that had one gets its turn.
+const TURN: i64 = 30_000;
+
+/// What the instances are told from now on.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    /// In the order of the fleet's views.
+    pub told: Vec<Option<Arc<Set>>>,
+    /// `paused` or `partition` kept an upgrade back, and nothing else is under way.
+    pub held: bool,
+    /// When an instance's turn ends.
+    pub turn_ends: Option<i64>,
+}
+
+/// One change group on the way from an instance's set to the target.
+#[derive(Debug)]
+struct Step {
+    members: Vec<String>,
+    /// The members that move to a revision on trial; without any the step goes back to what is stable.
+    trials: Vec<String>,
+    /// It would leave a condemned revision, and the policy says to halt.
+    halted: bool,
+}
+
+/// The way from one set to the target.
+#[derive(Debug)]
+struct Route {
+    base: Arc<Set>,
+    steps: Vec<Step>,
+}
+
+/// Why an instance may or may not take a step.
+#[derive(Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Shut,
+    /// By `paused` or `partition`.
+    Held,
+    /// Another instance tries it first.
+    Taken(String),
+}
+
+/// Instances that would move if those that wait out their environment let go.
+#[derive(Debug, Default)]
+struct Queue {
+    denied: usize,
+    /// Canaries that others would like to be.
+    contested: BTreeSet<String>,
+}
+
+impl Queue {
+    /// Whether `id` should let go for somebody in this queue.
+    fn claims(&self, id: &str) -> bool {
+        self.denied > 0 || self.contested.contains(id)
+    }
+
+    fn served(&mut self, id: &str) {
+        self.denied = self.denied.saturating_sub(1);
+        self.contested.remove(id);
+    }
+}
+
+#[derive(Debug)]
+struct Candidate {
+    index: usize,
+    rank: u8,
+    /// When its environment last failed it for something in the target.
+    hindered: Option<i64>,
+    route: Rc<Route>,
+}
+
+/// What the window still admits.
+#[derive(Debug)]
+struct Budget {
+    window: usize,
+    in_flight: usize,
+    /// Away since before the operator restarted: what they are doing nobody knows.
+    unknown: usize,
+    counted: usize,
+    holders: usize,
+    may_hold: usize,
+}
+
+const DOWN: u8 = 0;
+const IN_FLIGHT: u8 = 1;
+const GOES_BACK: u8 = 2;
+const NEW: u8 = 3;
+const SERVES: u8 = 4;
+const UNAVAILABLE: u8 = 5;
+
+impl Budget {
+    /// An instance that is down because of what is replaced costs nothing; one that moves already no more than it does,
+    /// but while more are in flight than should be (they start again, say) none of them begins a trial.
+    fn take(&mut self, rank: u8, begins_trial: bool) -> bool {
+        let admitted = match rank {
+            DOWN => return true,
+            IN_FLIGHT => return !begins_trial || self.in_flight + self.unknown <= self.window,
+            UNAVAILABLE => self.in_flight + self.unknown < self.window,
+            _ => self.counted < self.window,
+        };
+        if admitted {
+            self.in_flight += 1;
+            self.counted += usize::from(rank != UNAVAILABLE);
+        }
+        admitted
+    }
+}
+
+/// Decides for every instance; names the canaries in `state`.
+pub(super) fn decide(state: &mut State, input: &Input, fleet: &Fleet<'_>) -> Moves {
+    let Some(target) = state.target.clone().map(Arc::new) else {
+        return Moves { told: vec![None; fleet.views.len()], ..Moves::default() };
+    };
+    if state.stable.is_none() {
+        let told = |view: &View<'_>| (view.connected() || view.told.is_some()).then(|| Arc::clone(&target));
+        return Moves { told: fleet.views.iter().map(told).collect(), ..Moves::default() };
+    }
+    Mover::new(state, input, fleet, target).run()
+}
+
+struct Mover<'a> {
+    state: &'a mut State,
+    input: &'a Input,
+    fleet: &'a Fleet<'a>,
+    target: Arc<Set>,
+    /// By set and whether it is completed.
+    routes: HashMap<(SetId, bool), Rc<Route>>,
+    /// By route and the steps taken.
+    mixed: HashMap<(*const Route, Vec<usize>), Arc<Set>>,
+    on_trial: Vec<bool>,
+    unproven: HashMap<(SetId, SetId), bool>,
+    budget: Budget,
+    /// Without and with a recent environment failure.
+    queues: [Queue; 2],
+    held: bool,
+    told: Vec<Option<Arc<Set>>>,
+    turn_ends: Option<i64>,
+}
+
+impl<'a> Mover<'a> {
+    fn new(state: &'a mut State, input: &'a Input, fleet: &'a Fleet<'a>, target: Arc<Set>) -> Self {
+        let on_trial = fleet.sets.that(|set| state.trials.iter().any(|(p, t)| set.get(p) == Some(&t.revision)));
+        let desired = fleet.live().count();
+        let budget = Budget {
+            window: input.policy.max_unavailable.of(desired).max(1),
+            in_flight: 0,
+            unknown: 0,
+            counted: 0,
+            holders: fleet.live().filter(|view| view.may_run(&on_trial)).count(),
+            may_hold: desired.saturating_sub(input.policy.partition.of(desired)),
+        };
+        Self {
+            state,
+            input,
+            fleet,
+            target,
+            routes: HashMap::new(),
+            mixed: HashMap::new(),
+            on_trial,
+            unproven: HashMap::new(),
+            budget,
+            queues: [Queue::default(), Queue::default()],
+            held: false,
+            told: vec![None; fleet.views.len()],
+            turn_ends: None,
+        }
+    }
+
+    fn run(mut self) -> Moves {
+        let (mut candidates, mut waiting) = (Vec::new(), Vec::new());
+        for index in 0..self.fleet.views.len() {
+            if let Some(candidate) = self.look_at(index) {
+                let waits = self.fleet.views[index].instance.waiting.is_some();
+                if waits { waiting.push(candidate) } else { candidates.push(candidate) }
+            }
+        }
+        candidates.sort_by_key(|c| (c.hindered.is_some(), c.rank, c.hindered, c.index));
+        candidates.iter().for_each(|candidate| self.serve(candidate));
+        waiting.sort_by_key(|c| (self.fleet.views[c.index].instance.waiting, c.index));
+        waiting.iter().for_each(|candidate| self.serve_waiting(candidate));
+        let idle = self.budget.in_flight == 0;
+        Moves { told: self.told, held: self.held && idle, turn_ends: self.turn_ends }
+    }
+
+    /// Counts the instance against the window; returns it if anything of it differs from the target.
+    fn look_at(&mut self, index: usize) -> Option<Candidate> {
+        let view = &self.fleet.views[index];
+        if !view.live() {
+            return None;
+        }
+        let in_flight = self.in_flight(view);
+        let unavailable = unavailable(view);
+        self.budget.in_flight += usize::from(in_flight);
+        let Some(route) = self.route_of(view) else {
+            self.budget.unknown += usize::from(unavailable);
+            self.budget.counted += usize::from(in_flight || unavailable);
+            return None;
+        };
+        let down = !view.instance.ready && route.replaces_any(&view.instance.down);
+        self.budget.counted += usize::from((in_flight || unavailable) && !down);
+        self.told[index] = Some(Arc::clone(&route.base));
+        if !view.connected() || route.steps.is_empty() {
+            return None;
+        }
+        let rank = match view {
+            _ if down => DOWN,
+            _ if in_flight => IN_FLIGHT,
+            _ if route.goes_back() => GOES_BACK,
+            v if v.instance.new => NEW,
+            _ if unavailable => UNAVAILABLE,
+            _ => SERVES,
+        };
+        Some(Candidate { index, rank, hindered: self.hindered(view), route })
+    }
+
+    /// It moves, may move, or runs something on trial that it has not proven.
+    fn in_flight(&mut self, view: &View<'_>) -> bool {
+        let moves_to = |set: SetId| set != view.serving && (!view.instance.new || self.on_trial[set]);
+        let moving = view.instance.moving && !view.instance.new;
+        !view.settled() && (moving || view.promised().any(moves_to)) || self.unproven(view)
+    }
+
+    fn unproven(&mut self, view: &View<'_>) -> bool {
+        let (serving, proven) = (self.fleet.sets.get(view.serving), self.fleet.sets.get(view.proven));
+        let trials = &self.state.trials;
+        *self.unproven.entry((view.serving, view.proven)).or_insert_with(|| {
+            let runs = |set: &Set, plugin: &str, revision| set.get(plugin) == Some(revision);
+            trials.iter().any(|(p, t)| runs(serving, p, &t.revision) && !runs(proven, p, &t.revision))
+        })
+    }
+
+    /// From what the instance runs, or was told if it is on the way there.
+    fn route_of(&mut self, view: &View<'_>) -> Option<Rc<Route>> {
+        let done = view.settled() || view.instance.waiting.is_some() && view.connected();
+        match view.told {
+            Some(told) if !done => Some(self.route(told, false)),
+            None if !view.connected() => None,
+            _ => Some(self.route(view.serving, true)),
+        }
+    }
+
+    fn route(&mut self, from: SetId, complete: bool) -> Rc<Route> {
+        if let Some(route) = self.routes.get(&(from, complete)) {
+            return Rc::clone(route);
+        }
+        let route = Rc::new(self.new_route(from, complete));
+        self.routes.insert((from, complete), Rc::clone(&route));
+        route
+    }
+
+    fn new_route(&self, from: SetId, complete: bool) -> Route {
+        let mut base = Set::clone(self.fleet.sets.get(from));
+        if complete {
+            base = self.completed(base);
+        }
+        let groups = change_groups(&base, &self.target, &self.input.requires);
+        let steps = groups.into_iter().map(|members| self.step(members, &base)).collect();
+        Route { base: Arc::new(base), steps }
+    }
+
+    /// Nothing of the stable set may be missing, whatever it has of other revisions.
+    fn completed(&self, mut base: Set) -> Set {
+        let Some(stable) = &self.state.stable else { return base };
+        for group in change_groups(&base, stable, &self.input.requires) {
+            if group.iter().any(|plugin| !base.contains_key(plugin)) {
+                base = replaced(&base, &group, stable);
+            }
+        }
+        base
+    }
+
+    fn step(&self, members: Vec<String>, base: &Set) -> Step {
+        let trials: Vec<_> = members.iter().filter(|p| self.state.trials.contains_key(*p)).cloned().collect();
+        let condemned = |p: &String| self.state.failed.get(p).is_some_and(|f| base.get(p) == Some(&f.revision));
+        let halt = self.input.policy.on_failure == OnFailure::Halt;
+        Step { halted: halt && trials.is_empty() && members.iter().any(condemned), members, trials }
+    }
+
+    fn hindered(&self, view: &View<'_>) -> Option<i64> {
+        let environment = view.instance.failures.iter().filter(|f| f.class == FailureClass::Environment);
+        environment.filter(|f| self.target.get(&f.plugin) == Some(&f.revision)).map(|f| f.at).max()
+    }
+
+    fn serve(&mut self, candidate: &Candidate) {
+        let view = &self.fleet.views[candidate.index];
+        let queue = usize::from(candidate.hindered.is_some());
+        let steps = self.open_steps(candidate, queue);
+        let route = &candidate.route;
+        let told_so = |step: &usize| route.steps[*step].is_told(view, &self.target);
+        let tries = |step: &usize| !route.steps[*step].trials.is_empty();
+        let begins_trial = steps.iter().any(tries) && !view.may_run(&self.on_trial);
+        let nobody_minds = view.instance.new && !steps.iter().any(tries);
+        if steps.iter().all(told_so) || nobody_minds || self.budget.take(candidate.rank, begins_trial) {
+            return self.tell(candidate, steps);
+        }
+        self.queues[queue].denied += 1;
+        let moves_anyway = view.instance.new || candidate.rank == IN_FLIGHT;
+        let free = |step: &usize| told_so(step) || moves_anyway && !tries(step);
+        let steps = steps.into_iter().filter(free).collect();
+        self.tell(candidate, steps);
+    }
+
+    /// An instance whose environment fails keeps its turn until another one could use it.
+    fn serve_waiting(&mut self, candidate: &Candidate) {
+        let id = &self.fleet.views[candidate.index].instance.id;
+        let since = self.fleet.views[candidate.index].instance.waiting.unwrap_or(self.input.now);
+        let turn_ends = since + TURN;
+        let [fresh, hindered] = &mut self.queues;
+        let over = fresh.claims(id) || hindered.claims(id) && turn_ends <= self.input.now;
+        if over {
+            fresh.served(id);
+            hindered.served(id);
+        } else if hindered.claims(id) {
+            self.turn_ends = Some(self.turn_ends.map_or(turn_ends, |other| other.min(turn_ends)));
+        }
+        let mut steps = self.open_steps(candidate, 1);
+        steps.retain(|step| !over || candidate.route.steps[*step].trials.is_empty());
+        self.tell(candidate, steps);
+    }
+
+    fn open_steps(&mut self, candidate: &Candidate, queue: usize) -> Vec<usize> {
+        let view = &self.fleet.views[candidate.index];
+        let mut open = Vec::new();
+        for (index, step) in candidate.route.steps.iter().enumerate() {
+            match self.gate(view, step) {
+                Gate::Open => open.push(index),
+                Gate::Shut => {}
+                Gate::Held => self.held = true,
+                Gate::Taken(by) => drop(self.queues[queue].contested.insert(by)),
+            }
+        }
+        open
+    }
+
+    fn gate(&self, view: &View<'_>, step: &Step) -> Gate {
+        if step.trials.is_empty() {
+            return if step.halted { Gate::Shut } else { Gate::Open };
+        }
+        let holder = view.may_run(&self.on_trial);
+        if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
+            return Gate::Held;
+        }
+        let trials = || step.trials.iter().filter_map(|p| self.state.trials.get(p));
+        if trials().any(|trial| trial.strikes.contains_key(&view.instance.id)) {
+            return Gate::Shut;
+        }
+        let unproven = || trials().filter(|trial| trial.proof.is_none());
+        let others = unproven().find_map(|trial| trial.canary.as_ref().filter(|id| **id != view.instance.id));
+        others.map_or(Gate::Open, |id| Gate::Taken(id.clone()))
+    }
+
+    fn tell(&mut self, candidate: &Candidate, steps: Vec<usize>) {
+        let view = &self.fleet.views[candidate.index];
+        let trials = || steps.iter().flat_map(|step| &candidate.route.steps[*step].trials);
+        if trials().next().is_some() && !view.may_run(&self.on_trial) {
+            self.budget.holders += 1;
+        }
+        for plugin in trials() {
+            if let Some(trial) = self.state.trials.get_mut(plugin).filter(|trial| trial.proof.is_none()) {
+                trial.canary = Some(view.instance.id.clone());
+            }
+        }
+        self.told[candidate.index] = Some(self.with_steps(&candidate.route, steps));
+    }
+
+    fn with_steps(&mut self, route: &Rc<Route>, steps: Vec<usize>) -> Arc<Set> {
+        if steps.len() == route.steps.len() {
+            return Arc::clone(&self.target);
+        }
+        let target = &self.target;
+        let mixed = self.mixed.entry((Rc::as_ptr(route), steps));
+        let set = mixed.or_insert_with_key(|(_, steps)| {
+            let members = steps.iter().flat_map(|step| route.steps[*step].members.iter().cloned());
+            Arc::new(replaced(&route.base, &members.collect::<Vec<_>>(), target))
+        });
+        Arc::clone(set)
+    }
+}
+
+impl Route {
+    fn replaces_any(&self, plugins: &BTreeSet<String>) -> bool {
+        self.steps.iter().flat_map(|step| &step.members).any(|plugin| plugins.contains(plugin))
+    }
+
+    fn goes_back(&self) -> bool {
+        self.steps.iter().any(|step| step.trials.is_empty() && !step.halted)
+    }
+}
+
+impl Step {
+    /// The instance was told to go back so already; it is not told otherwise for want of room.
+    fn is_told(&self, view: &View<'_>, target: &Set) -> bool {
+        let told = view.instance.assigned.as_ref().map(|a| &a.target);
+        let agrees = |told: &Arc<Set>| self.members.iter().all(|p| told.get(p) == target.get(p));
+        self.trials.is_empty() && told.is_some_and(agrees)
+    }
+}
+
+fn unavailable(view: &View<'_>) -> bool {
+    !view.instance.new && (view.instance.presence == Presence::Away || !view.instance.ready)
+}

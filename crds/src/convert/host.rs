@@ -1,0 +1,65 @@
+//! What a PluginHost says, for `rockstar-core`. Pure.
+
+use super::{
+    FieldError,
+    amount::{amount, positive},
+    at,
+    policy::error_threshold,
+};
+use crate::host::{OnFailure, PluginHostSpec, Sandbox};
+use rockstar_core::{
+    assignment::ErrorThreshold,
+    permission::{self, Permissions},
+    rollout::{self, Policy},
+};
+use semver::Version;
+
+impl PluginHostSpec {
+    /// The framework that the application is built with.
+    pub fn framework_version(&self) -> Result<Version, FieldError> {
+        Version::parse(&self.framework.version).map_err(|_| {
+            let message = "invalid version format: must be semantic version (X.Y.Z)";
+            FieldError::new("spec.framework.version", message)
+        })
+    }
+
+    /// What may be granted at most.
+    pub fn ceiling(&self) -> Result<Permissions, FieldError> {
+        let Some(names) = &self.permission_ceiling else { return Ok(permission::all()) };
+        names.iter().map(|name| name.parse().map_err(at("spec.permissionCeiling"))).collect()
+    }
+
+    /// For plugins that have none of their own.
+    pub fn default_error_threshold(&self) -> Result<Option<ErrorThreshold>, FieldError> {
+        error_threshold("spec.errorThreshold", self.error_threshold.as_ref())
+    }
+
+    #[must_use]
+    pub fn sandbox(&self) -> Sandbox {
+        self.sandbox.unwrap_or_default()
+    }
+
+    /// How changes reach the instances.
+    pub fn rollout_policy(&self) -> Result<Policy, FieldError> {
+        let (given, default) = (&self.rollout, Policy::default());
+        let max_unavailable = given.max_unavailable.as_ref();
+        let deadline = given.progress_deadline.as_ref();
+        Ok(Policy {
+            max_unavailable: amount("spec.rollout.maxUnavailable", max_unavailable, default.max_unavailable)?,
+            partition: amount("spec.rollout.partition", given.partition.as_ref(), default.partition)?,
+            paused: given.paused.unwrap_or(default.paused),
+            failure_threshold: given.failure_threshold.unwrap_or(default.failure_threshold).max(1),
+            progress_deadline: positive("spec.rollout.progressDeadline", deadline, default.progress_deadline)?,
+            on_failure: given.on_failure.map_or(default.on_failure, Into::into),
+        })
+    }
+}
+
+impl From<OnFailure> for rollout::OnFailure {
+    fn from(given: OnFailure) -> Self {
+        match given {
+            OnFailure::RollBack => Self::RollBack,
+            OnFailure::Halt => Self::Halt,
+        }
+    }
+}

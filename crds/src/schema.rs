@@ -1,0 +1,152 @@
+//! Schemas that cannot be derived, and the rules of expressions used in many places. Pure.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+/// The permissions as a list in CEL.
+const PERMISSIONS: &str = "['database', 'cache', 'router', 'config', 'filesystem', 'network', 'exec']";
+
+fn rule(rule: &str, message: &str) -> Value {
+    json!({"rule": rule, "message": message})
+}
+
+pub(crate) fn duration() -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "x-kubernetes-validations": [rule(
+            r"self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$')",
+            "must be a duration like 30s, 5m, 1h30m or 100ms",
+        )],
+    })
+}
+
+/// An object whose keys nobody knows before; all that is in it is kept.
+pub(crate) fn free_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Any value at all.
+pub(crate) fn any(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Permissions as a map: name to whether it is given.
+pub(crate) fn permissions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "boolean"},
+        "x-kubernetes-validations": [{
+            "rule": format!("self.all(name, name in {PERMISSIONS})"),
+            "messageExpression": format!("'unknown permission: ' + self.filter(name, !(name in {PERMISSIONS}))[0]"),
+        }],
+    })
+}
+
+/// Permissions as a list of names.
+pub(crate) fn permission_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "maxLength": 64},
+        "x-kubernetes-validations": [{
+            "rule": format!("self.all(name, name in {PERMISSIONS})"),
+            "messageExpression": format!("'unknown permission: ' + self.filter(name, !(name in {PERMISSIONS}))[0]"),
+        }],
+    })
+}
+
+/// A number of instances, or a percentage of them.
+pub(crate) fn count_or_percent(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "x-kubernetes-validations": [rule(
+            "string(self).matches('^([0-9]{1,9}|(100|[0-9]{1,2})%)$')",
+            "must be a number that is not negative, or a percentage like 25%",
+        )],
+    })
+}
+
+pub(crate) fn memory(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "x-kubernetes-validations": [rule(
+            "isQuantity(string(self)) && quantity(string(self)).isGreaterThan(quantity('0'))",
+            "must be an amount of memory like 100Mi",
+        )],
+    })
+}
+
+/// What a container asks for and may use, as in a pod.
+pub(crate) fn resources(_: &mut SchemaGenerator) -> Schema {
+    let amounts = json!({
+        "type": "object",
+        "maxProperties": 8,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+            "x-kubernetes-validations": [rule("isQuantity(string(self))", "must be a quantity like 100m or 64Mi")],
+        },
+    });
+    json_schema!({"type": "object", "properties": {"limits": amounts.clone(), "requests": amounts}})
+}
+
+pub(crate) fn failure_policy(_: &mut SchemaGenerator) -> Schema {
+    one_of(&["Closed", "Open"])
+}
+
+pub(crate) fn queue_strategy(_: &mut SchemaGenerator) -> Schema {
+    one_of(&["block", "reject"])
+}
+
+pub(crate) fn threshold_action(_: &mut SchemaGenerator) -> Schema {
+    one_of(&["disable", "log", "alert"])
+}
+
+fn one_of(values: &[&str]) -> Schema {
+    json_schema!({"type": "string", "enum": values})
+}
+
+pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// The planner's memory: what people look for is drawn out, the rest is kept as it is.
+pub(crate) fn rollout(_: &mut SchemaGenerator) -> Schema {
+    let revisions = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let kept = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {
+            "planGeneration": {"type": "integer", "format": "int64"},
+            "stable": revisions,
+            "target": revisions,
+            "failed": {"type": "object", "additionalProperties": kept},
+            "lastProgressAt": {"type": "integer", "format": "int64"},
+        },
+    })
+}
+
+/// `metav1.Condition`, one of each type, so that writers do not overwrite each other.
+pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "type": {"type": "string", "maxLength": 316},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+                "lastTransitionTime": {"type": "string", "format": "date-time"},
+                "reason": {"type": "string", "minLength": 1, "maxLength": 1024},
+                "message": {"type": "string", "maxLength": 32768},
+            },
+        },
+    })
+}

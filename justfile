@@ -1,0 +1,46 @@
+# The project's everyday commands; `just` lists them.
+
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", justfile_directory() / "target")
+
+[private]
+default:
+    @just --list --unsorted
+
+# Format the code
+fmt:
+    cargo fmt
+
+# What a change must pass: formatting and lints
+lint:
+    cargo fmt --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Write the files that are generated: the wire's code and the CustomResourceDefinitions
+gen:
+    cargo run -p rockstar-proto-codegen
+    cargo run -p rockstar-crds --example crdgen
+
+# All tests that need no cluster
+test:
+    cargo test --workspace
+
+# Write the generated files anew: the wire's code, the CRDs' YAML and its copy in the chart
+gen:
+    cargo run --quiet --package rockstar-proto-codegen
+    cargo run --quiet --package rockstar-crds --example crdgen
+
+# Whether the generated files are current
+gen-check:
+    cargo test --quiet --package rockstar-proto-codegen --package rockstar-crds
+
+# Licenses, sources and banned crates of the dependencies (needs cargo-deny)
+deny:
+    cargo deny check bans licenses sources
+
+# Container images of operator, sidecar and demo application
+images tag="dev" base="debian:bookworm-slim" profile="release":
+    docker/build {{ tag }} {{ base }} {{ profile }}
+
+# Everything that CI runs
+ci:
+    .ci/run

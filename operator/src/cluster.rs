@@ -1,0 +1,77 @@
+//! The operator over a cluster: the driver and the control stream, joined. I/O: the API server and a TCP socket.
+
+use crate::{
+    control::{
+        Hub,
+        identity::TokenReviews,
+        server::{self, ServeError, TlsSource},
+        service::ControlService,
+    },
+    driver::{Driver, Tools, metrics::DriverMetrics},
+    host::Bells,
+    leadership::Leadership,
+    scope::Scope,
+    world::kubernetes::Kubernetes,
+};
+use kube::Client;
+use std::sync::Arc;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+/// What it is run with.
+pub struct Options {
+    pub client: Client,
+    pub scope: Scope,
+    /// The name of this replica: its pod's.
+    pub instance: String,
+    pub leadership: watch::Receiver<Leadership>,
+    /// For the control stream.
+    pub listener: TcpListener,
+    pub tls: TlsSource,
+    pub metrics: DriverMetrics,
+    /// Set once everything was seen: before, nothing is decided and nobody is served.
+    pub ready: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("scope", &self.scope).field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("a watch of the API server ended, which must not be")]
+    WatchEnded,
+}
+
+/// Runs until `stop`, or until a part of it fails.
+///
+/// # Errors
+/// With what failed.
+pub async fn run(options: Options, stop: CancellationToken) -> Result<(), ClusterError> {
+    let bells = Bells::default();
+    let (world, mut watches) =
+        Kubernetes::start(options.client.clone(), &options.scope, bells.clone(), &options.instance);
+    let world = Arc::new(world);
+    tokio::select! {
+        () = world.synced() => {}
+        () = watches.ended() => return Err(ClusterError::WatchEnded),
+        () = stop.cancelled() => return Ok(()),
+    }
+    options.ready.send_replace(true);
+    tracing::info!("all watches are in sync");
+    let hub = Hub::new(bells.clone());
+    let authenticator = Arc::new(TokenReviews::new(options.client));
+    let leadership = options.leadership;
+    let service = ControlService::new(Arc::clone(&hub), authenticator, Arc::clone(&world) as _, leadership.clone());
+    let tools = Tools { world, hub, bells, metrics: options.metrics };
+    let driver = Driver::new(tools, leadership);
+    tokio::select! {
+        served = server::serve_tls(service, options.listener, options.tls, stop) => Ok(served?),
+        () = driver.run() => Ok(()),
+        () = watches.ended() => Err(ClusterError::WatchEnded),
+    }
+}

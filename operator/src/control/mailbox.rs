@@ -1,0 +1,229 @@
+//! What one stream is still to be told. Only the newest state waits here, so a slow reader costs one slot. No I/O.
+
+use super::publication::Publication;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rockstar_proto::control::{
+    FailureSeen, KeepReady, Moved, Report, RevisionBody, Snapshot, ToInstance, to_instance::Message,
+};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+use tokio::sync::Notify;
+
+/// The slots of one stream.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    slots: Mutex<Slots>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    newest: Option<Arc<Publication>>,
+    unsent: bool,
+    seen: BTreeSet<String>,
+    keep_ready: bool,
+    keep_ready_unsent: bool,
+    closed: Option<Moved>,
+}
+
+/// One thing to say.
+#[derive(Debug, PartialEq)]
+pub enum Letter {
+    State(Arc<Publication>),
+    FailureSeen(FailureSeen),
+    KeepReady(KeepReady),
+    /// The last one.
+    Moved(Moved),
+}
+
+impl Mailbox {
+    /// Replaces what is to be run; the same again is not sent again.
+    pub fn publish(&self, publication: &Arc<Publication>) {
+        let mut slots = self.slots.lock();
+        let same = slots.newest.as_ref().is_some_and(|old| Arc::ptr_eq(old, publication) || old == publication);
+        if !same {
+            slots.newest = Some(Arc::clone(publication));
+            slots.unsent = true;
+            self.filled.notify_one();
+        }
+    }
+
+    /// These failure records are kept; the instance may forget them.
+    pub fn acknowledge(&self, ids: impl IntoIterator<Item = String>) {
+        let mut slots = self.slots.lock();
+        slots.seen.extend(ids);
+        if !slots.seen.is_empty() {
+            self.filled.notify_one();
+        }
+    }
+
+    /// Whether the instance stays ready in spite of a failing plugin.
+    pub fn keep_ready(&self, keep: bool) {
+        let mut slots = self.slots.lock();
+        if slots.keep_ready != keep {
+            slots.keep_ready = keep;
+            slots.keep_ready_unsent = true;
+            self.filled.notify_one();
+        }
+    }
+
+    /// Ends the stream; the instance reconnects to `address`, or asks the service again if it is empty.
+    pub fn close(&self, address: &str) {
+        self.slots.lock().closed = Some(Moved { address: address.to_owned() });
+        self.filled.notify_one();
+    }
+
+    /// The next thing to say.
+    pub async fn next(&self) -> Letter {
+        loop {
+            if let Some(letter) = self.take() {
+                return letter;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Letter> {
+        let mut slots = self.slots.lock();
+        if let Some(moved) = &slots.closed {
+            return Some(Letter::Moved(moved.clone()));
+        }
+        if std::mem::take(&mut slots.unsent) {
+            return slots.newest.clone().map(Letter::State);
+        }
+        if std::mem::take(&mut slots.keep_ready_unsent) {
+            return Some(Letter::KeepReady(KeepReady { keep: slots.keep_ready }));
+        }
+        let ids: Vec<String> = std::mem::take(&mut slots.seen).into_iter().collect();
+        (!ids.is_empty()).then_some(Letter::FailureSeen(FailureSeen { ids }))
+    }
+}
+
+/// Which bodies the instance has, so that each travels once: an instance keeps those that its newest snapshot names.
+#[derive(Debug, Default)]
+pub struct Carried {
+    /// With the credentials that went along; None: they were there before this stream.
+    holds: HashMap<String, Option<Bytes>>,
+    newest: u64,
+}
+
+impl Carried {
+    /// What the instance says is the truth, once it has heard the newest snapshot.
+    pub fn heard(&mut self, report: &Report) {
+        if report.plan_generation >= self.newest {
+            let mut known = std::mem::take(&mut self.holds);
+            let held = report.revisions.iter().map(|r| (r.clone(), known.remove(r).flatten()));
+            self.holds = held.collect();
+        }
+    }
+
+    /// The letter as a message.
+    pub fn encode(&mut self, letter: Letter) -> ToInstance {
+        let message = match letter {
+            Letter::State(publication) => Message::Snapshot(self.snapshot(&publication)),
+            Letter::FailureSeen(seen) => Message::FailureSeen(seen),
+            Letter::KeepReady(keep) => Message::KeepReady(keep),
+            Letter::Moved(moved) => Message::Moved(moved),
+        };
+        ToInstance { message: Some(message) }
+    }
+
+    fn snapshot(&mut self, publication: &Publication) -> Snapshot {
+        let snapshot = publication.snapshot(|body| self.lacks(body));
+        let named: BTreeSet<&str> = publication.revisions().collect();
+        self.holds.retain(|revision, _| named.contains(revision.as_str()));
+        let sent = snapshot.bodies.iter().map(|b| (b.revision.clone(), Some(b.pull_secret_json.clone())));
+        self.holds.extend(sent);
+        self.newest = publication.plan_generation;
+        snapshot
+    }
+
+    /// Rotated credentials travel with their body.
+    fn lacks(&self, body: &RevisionBody) -> bool {
+        let held = self.holds.get(&body.revision);
+        held.is_none_or(|secret| secret.as_ref().is_some_and(|old| *old != body.pull_secret_json))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rockstar_proto::control::RevisionBody;
+
+    fn publication(generation: u64, revisions: &[&str]) -> Arc<Publication> {
+        let body = |r: &&str| (r.to_string(), Arc::new(RevisionBody { revision: r.to_string(), ..Default::default() }));
+        Arc::new(Publication {
+            plan_generation: generation,
+            bodies: revisions.iter().map(body).collect(),
+            ..Default::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn the_newest_state_wins_and_the_same_is_not_sent_twice() {
+        let mailbox = Mailbox::default();
+        mailbox.publish(&publication(1, &[]));
+        mailbox.publish(&publication(2, &[]));
+        assert_eq!(mailbox.next().await, Letter::State(publication(2, &[])));
+        mailbox.publish(&publication(2, &[]));
+        mailbox.acknowledge(["f1".to_owned()]);
+        assert_eq!(mailbox.next().await, Letter::FailureSeen(FailureSeen { ids: vec!["f1".into()] }));
+    }
+
+    #[tokio::test]
+    async fn closing_overtakes_the_rest() {
+        let mailbox = Mailbox::default();
+        mailbox.publish(&publication(1, &[]));
+        mailbox.keep_ready(true);
+        mailbox.close("a:1");
+        assert_eq!(mailbox.next().await, Letter::Moved(Moved { address: "a:1".into() }));
+    }
+
+    fn sent(carried: &mut Carried, publication: Arc<Publication>) -> Vec<String> {
+        match carried.encode(Letter::State(publication)).message {
+            Some(Message::Snapshot(s)) => s.bodies.into_iter().map(|b| b.revision).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn report(generation: u64, revisions: &[&str]) -> Report {
+        let revisions = revisions.iter().map(ToString::to_string).collect();
+        Report { plan_generation: generation, revisions, ..Report::default() }
+    }
+
+    #[test]
+    fn a_body_travels_once() {
+        let mut carried = Carried::default();
+        carried.heard(&report(0, &["b-1"]));
+        assert_eq!(sent(&mut carried, publication(1, &["a-1", "b-1"])), ["a-1"]);
+        assert_eq!(sent(&mut carried, publication(2, &["a-1", "b-1"])), [""; 0]);
+        carried.heard(&report(1, &["b-1"]));
+        assert_eq!(sent(&mut carried, publication(3, &["a-1"])), [""; 0], "the report is older than the body");
+    }
+
+    #[test]
+    fn what_a_snapshot_does_not_name_is_thrown_away() {
+        let mut carried = Carried::default();
+        assert_eq!(sent(&mut carried, publication(1, &["a-1", "b-1"])), ["a-1", "b-1"]);
+        assert_eq!(sent(&mut carried, publication(2, &["b-1"])), [""; 0]);
+        assert_eq!(sent(&mut carried, publication(3, &["a-1", "b-1"])), ["a-1"]);
+        carried.heard(&report(3, &["b-1"]));
+        assert_eq!(sent(&mut carried, publication(4, &["a-1", "b-1"])), ["a-1"], "the instance says that it lacks it");
+    }
+
+    #[test]
+    fn rotated_credentials_travel_with_their_body() {
+        let with = |secret: &'static [u8]| {
+            let body =
+                RevisionBody { revision: "a-1".into(), pull_secret_json: secret.into(), ..RevisionBody::default() };
+            Arc::new(Publication { bodies: [("a-1".to_owned(), Arc::new(body))].into(), ..Publication::default() })
+        };
+        let mut carried = Carried::default();
+        assert_eq!(sent(&mut carried, with(b"one")), ["a-1"]);
+        assert_eq!(sent(&mut carried, with(b"one")), [""; 0]);
+        assert_eq!(sent(&mut carried, with(b"two")), ["a-1"]);
+    }
+}

@@ -1,0 +1,44 @@
+//! What a group of instances is told: encoded parts, shared by all that get the same. Pure.
+
+use rockstar_proto::control::{Assignment, RevisionBody, Snapshot};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One state of the world, without regard to what an instance has already.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Publication {
+    pub host_uid: String,
+    pub host: String,
+    pub plan_generation: u64,
+    pub framework_version: String,
+    pub sandbox: String,
+    /// In load order.
+    pub target: Vec<Assignment>,
+    /// The stable set, in load order.
+    pub fallback: Vec<Assignment>,
+    /// Of every revision in target and fallback.
+    pub bodies: BTreeMap<String, Arc<RevisionBody>>,
+}
+
+impl Publication {
+    /// As a message, with the bodies that `lacks` asks for.
+    #[must_use]
+    pub fn snapshot(&self, lacks: impl Fn(&RevisionBody) -> bool) -> Snapshot {
+        let wanted = self.bodies.values().filter(|body| lacks(body));
+        Snapshot {
+            host_uid: self.host_uid.clone(),
+            plan_generation: self.plan_generation,
+            host: self.host.clone(),
+            framework_version: self.framework_version.clone(),
+            target: self.target.clone(),
+            fallback: self.fallback.clone(),
+            bodies: wanted.map(|body| RevisionBody::clone(body)).collect(),
+            sandbox: self.sandbox.clone(),
+        }
+    }
+
+    /// Those that it names.
+    pub fn revisions(&self) -> impl Iterator<Item = &str> {
+        let assigned = self.target.iter().chain(&self.fallback).map(|a| a.revision.as_str());
+        assigned.chain(self.bodies.keys().map(String::as_str))
+    }
+}

@@ -1,0 +1,205 @@
+//! The instances as the planner sees them. Pure.
+
+use super::{
+    memory::{Memory, is_open},
+    observe::Observed,
+};
+use crate::{
+    control::Attached,
+    world::{Pod, PodPhase},
+};
+use rockstar_core::{
+    revision::RevisionId,
+    rollout::{Failure, FailureClass, Instance, Presence, Set},
+};
+use rockstar_proto::control::{FailureRecord, PluginState, failure_record::Class};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// All pods of the host that have a sidecar and are not on their way out.
+#[must_use]
+pub fn instances(observed: &Observed, memory: &Memory) -> Vec<Instance> {
+    let attached: BTreeMap<&str, &Attached> = observed.attached.iter().map(|a| (a.uid.as_str(), a)).collect();
+    let uid = observed.view.host.metadata.uid.as_deref().unwrap_or_default();
+    let pods = observed.view.pods.iter().filter(|p| p.injected && !p.terminating);
+    pods.map(|pod| instance(pod, attached.get(pod.uid.as_str()).copied(), uid, memory)).collect()
+}
+
+fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Memory) -> Instance {
+    let said = attached.map(|a| said(a, host_uid)).unwrap_or_default();
+    Instance {
+        id: pod.uid.clone(),
+        name: pod.name.clone(),
+        created: pod.created.as_millisecond(),
+        presence: presence(pod, attached.is_some()),
+        new: !memory.ever_ready.contains(&pod.uid),
+        ready: said.ready,
+        down: said.down,
+        accepted: said.accepted,
+        moving: said.moving,
+        waiting: memory.waiting.get(&pod.uid).copied(),
+        serving: Arc::new(said.serving),
+        proven: Arc::new(said.proven),
+        failures: said.failures,
+        assigned: memory.assigned.get(&pod.uid).cloned(),
+    }
+}
+
+const fn presence(pod: &Pod, attached: bool) -> Presence {
+    match (pod.phase, attached) {
+        (PodPhase::Succeeded, _) => Presence::Succeeded,
+        (PodPhase::Failed, _) => Presence::Failed,
+        (_, true) => Presence::Connected,
+        (_, false) => Presence::Away,
+    }
+}
+
+/// A report in the planner's words.
+#[derive(Default)]
+struct Said {
+    ready: bool,
+    down: BTreeSet<String>,
+    accepted: i64,
+    moving: bool,
+    serving: Set,
+    proven: Set,
+    failures: Vec<Failure>,
+}
+
+fn said(attached: &Attached, host_uid: &str) -> Said {
+    let report = &attached.report;
+    let current = report.host_uid == host_uid;
+    let serving = set(&report.plugins, |p| !p.revision.is_empty());
+    Said {
+        ready: report.ready,
+        down: if report.ready { BTreeSet::new() } else { down(&report.plugins) },
+        accepted: if current { i64::try_from(report.plan_generation).unwrap_or(i64::MAX) } else { 0 },
+        moving: report.groups.iter().any(|g| is_open(g.outcome())),
+        proven: set(&report.plugins, |p| !p.revision.is_empty() && p.proven),
+        failures: attached.failures.values().filter_map(|f| failure(f, report.plan_generation, &serving)).collect(),
+        serving,
+    }
+}
+
+fn set(plugins: &[PluginState], has: impl Fn(&PluginState) -> bool) -> Set {
+    let of = plugins.iter().filter(|p| has(p));
+    of.map(|p| (p.plugin.clone(), RevisionId(p.revision.clone()))).collect()
+}
+
+/// The plugins that cannot answer.
+#[must_use]
+pub fn down(plugins: &[PluginState]) -> BTreeSet<String> {
+    plugins.iter().filter(|p| p.status == "error").map(|p| p.plugin.clone()).collect()
+}
+
+/// An environment failure is over when its revision serves.
+fn failure(record: &FailureRecord, accepted: u64, serving: &Set) -> Option<Failure> {
+    let class = class(record);
+    let revision = RevisionId(record.revision.clone());
+    if class == FailureClass::Environment && serving.get(&record.plugin) == Some(&revision) {
+        return None;
+    }
+    let generation = if record.plan_generation == 0 { accepted } else { record.plan_generation };
+    Some(Failure {
+        id: record.id.clone(),
+        plugin: record.plugin.clone(),
+        revision,
+        class,
+        reason: record.reason.clone(),
+        message: record.message.clone(),
+        at: record.at_unix_ms,
+        plan_generation: i64::try_from(generation).unwrap_or(i64::MAX),
+    })
+}
+
+fn class(record: &FailureRecord) -> FailureClass {
+    match record.class() {
+        Class::Revision => FailureClass::Revision,
+        Class::Environment | Class::Unspecified => FailureClass::Environment,
+    }
+}
+
+/// The failure records that need not be repeated once the state is stored: the planner has counted those of revisions,
+/// and those of the environment are over. A refused configuration is kept in mind until it is another one.
+#[must_use]
+pub fn heard(attached: &Attached, memory: &Memory) -> Vec<String> {
+    let serving = set(&attached.report.plugins, |p| !p.revision.is_empty());
+    let over = |f: &&FailureRecord| match class(f) {
+        FailureClass::Revision => !memory.is_refusal(f),
+        FailureClass::Environment => serving.get(&f.plugin).is_some_and(|r| r.0 == f.revision),
+    };
+    attached.failures.values().filter(over).map(|f| f.id.clone()).collect()
+}
+
+/// Whether so many instances are down because of the same plugin that taking them all out of service helps nobody.
+#[must_use]
+pub fn panics(instances: &[Instance]) -> bool {
+    let connected: Vec<_> = instances.iter().filter(|i| i.presence == Presence::Connected).collect();
+    let mut down: BTreeMap<&str, usize> = BTreeMap::new();
+    connected.iter().flat_map(|i| &i.down).for_each(|plugin| *down.entry(plugin).or_default() += 1);
+    down.values().any(|count| count * 2 > connected.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rockstar_proto::control::Report;
+
+    fn record(class: Class, revision: &str) -> FailureRecord {
+        FailureRecord {
+            id: revision.into(),
+            plugin: "a".into(),
+            revision: revision.into(),
+            class: class.into(),
+            ..FailureRecord::default()
+        }
+    }
+
+    fn attached(records: Vec<FailureRecord>) -> Attached {
+        let state = PluginState { plugin: "a".into(), revision: "a-1".into(), ..PluginState::default() };
+        let report = Report { host_uid: "h".into(), plan_generation: 7, plugins: vec![state], ..Report::default() };
+        Attached {
+            pod: "p".into(),
+            uid: "u".into(),
+            sidecar_version: String::new(),
+            capabilities: Vec::new(),
+            report: Arc::new(report),
+            failures: Arc::new(records.into_iter().map(|r| (r.id.clone(), r)).collect()),
+        }
+    }
+
+    #[test]
+    fn an_environment_failure_lasts_until_its_revision_serves() {
+        let attached = attached(vec![record(Class::Environment, "a-1"), record(Class::Environment, "a-2")]);
+        let said = said(&attached, "h");
+        assert_eq!(said.failures.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["a-2"]);
+        assert_eq!(heard(&attached, &Memory::default()), ["a-1"]);
+    }
+
+    #[test]
+    fn a_report_of_another_host_s_plan_counts_as_none() {
+        assert_eq!(said(&attached(Vec::new()), "h").accepted, 7);
+        assert_eq!(said(&attached(Vec::new()), "other").accepted, 0);
+    }
+
+    #[test]
+    fn failures_carry_the_generation_they_belong_to() {
+        let said = said(&attached(vec![record(Class::Revision, "a-2")]), "h");
+        assert_eq!((said.failures[0].class, said.failures[0].plan_generation), (FailureClass::Revision, 7));
+    }
+
+    #[test]
+    fn a_refused_configuration_is_kept_in_mind_until_it_is_another_one() {
+        let refusal = FailureRecord { reason: "ConfigChangeRefused".into(), ..record(Class::Revision, "a-1") };
+        let attached = attached(vec![refusal.clone()]);
+        let config = |level: &str| serde_json::json!({"level": level}).as_object().cloned().unwrap();
+        let mut memory = Memory::default();
+        memory.configs.insert(RevisionId("a-1".into()), config("loud"));
+        memory.refused.insert("a-1".into(), config("loud"));
+        assert!(heard(&attached, &memory).is_empty());
+        memory.configs.insert(RevisionId("a-1".into()), config("quiet"));
+        assert_eq!(heard(&attached, &memory), ["a-1"]);
+    }
+}

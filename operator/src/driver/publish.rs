@@ -1,0 +1,321 @@
+//! Fifth step: decisions become snapshots, one for all instances that are told the same. Pure, but for the handing over.
+
+use super::{
+    catalog::{self, Catalog, Entry},
+    fleet,
+    memory::Memory,
+    observe::Observed,
+    plan::{Decision, Settings},
+};
+use crate::{
+    control::{Hub, Publication},
+    host::HostKey,
+    world::Revision,
+};
+use rockstar_core::{
+    config,
+    permission::{self, Permission},
+    resolve::{self, Node, SetMember},
+    revision::RevisionId,
+    rollout::{Assignment, Set},
+};
+use rockstar_crds::{host::Sandbox, names};
+use rockstar_proto::{
+    control::{Assignment as Told, RevisionBody},
+    types,
+};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Hands each instance its snapshot.
+pub fn publish(
+    hub: &Hub,
+    host: &HostKey,
+    observed: &Observed,
+    memory: &Memory,
+    publications: &BTreeMap<String, Arc<Publication>>,
+) {
+    for (uid, publication) in publications {
+        hub.publish(host, uid, publication);
+    }
+    for instance in &observed.attached {
+        let heard = fleet::heard(instance, memory);
+        if !heard.is_empty() {
+            hub.acknowledge(host, &instance.uid, &heard);
+        }
+    }
+}
+
+/// The snapshots by instance. What is the same as in the last pass is the same object.
+pub fn publications(
+    observed: &Observed,
+    settings: &Settings,
+    catalog: &Catalog,
+    decision: &Decision,
+    memory: &mut Memory,
+) -> BTreeMap<String, Arc<Publication>> {
+    let leaving = leaving(observed, catalog, memory);
+    let mut press = Press { observed, settings, catalog, memory, told: BTreeMap::new(), bodies: BTreeMap::new() };
+    let mut made: Vec<(Assignment, Arc<Publication>)> = Vec::new();
+    let mut by_instance = BTreeMap::new();
+    for (uid, assignment) in decision.plan.assignments.iter().chain(&leaving) {
+        let same = made.iter().find(|(other, _)| says_the_same(other, assignment)).map(|(_, p)| Arc::clone(p));
+        let publication = same.unwrap_or_else(|| {
+            let publication = press.print(assignment);
+            made.push((assignment.clone(), Arc::clone(&publication)));
+            publication
+        });
+        by_instance.insert(uid.clone(), publication);
+    }
+    memory.publications = made.into_iter().map(|(_, p)| p).collect();
+    by_instance
+}
+
+fn says_the_same(a: &Assignment, b: &Assignment) -> bool {
+    let same = |a: &Arc<Set>, b: &Arc<Set>| Arc::ptr_eq(a, b) || a == b;
+    a.generation == b.generation && same(&a.target, &b.target) && same(&a.fallback, &b.fallback)
+}
+
+/// Pods on their way out move to nothing new, but lose what is taken away.
+fn leaving(observed: &Observed, catalog: &Catalog, memory: &Memory) -> BTreeMap<String, Assignment> {
+    let stays = |set: &Arc<Set>| {
+        let wanted = |plugin: &String| catalog.entries.get(plugin).is_some_and(Entry::is_wanted);
+        Arc::new(set.iter().filter(|(plugin, _)| wanted(plugin)).map(|(p, r)| (p.clone(), r.clone())).collect())
+    };
+    let leaving = observed.view.pods.iter().filter(|p| p.terminating);
+    let last = leaving.filter_map(|pod| Some((pod.uid.clone(), memory.assigned.get(&pod.uid)?)));
+    let cut = |a: &Assignment| Assignment { target: stays(&a.target), fallback: stays(&a.fallback), ..a.clone() };
+    last.map(|(uid, assignment)| (uid, cut(assignment))).collect()
+}
+
+const fn sandbox(asked: Sandbox) -> &'static str {
+    match asked {
+        Sandbox::Required => "Required",
+        Sandbox::BestEffort => "BestEffort",
+    }
+}
+
+/// Makes snapshots; what several of them share is made once.
+struct Press<'a> {
+    observed: &'a Observed,
+    settings: &'a Settings,
+    catalog: &'a Catalog,
+    memory: &'a mut Memory,
+    told: BTreeMap<RevisionId, Told>,
+    bodies: BTreeMap<String, Arc<RevisionBody>>,
+}
+
+impl Press<'_> {
+    fn print(&mut self, assignment: &Assignment) -> Arc<Publication> {
+        let host = &self.observed.view.host;
+        let publication = Publication {
+            host_uid: host.metadata.uid.clone().unwrap_or_default(),
+            host: format!(
+                "{}/{}",
+                host.metadata.namespace.as_deref().unwrap_or_default(),
+                host.metadata.name.as_deref().unwrap_or_default()
+            ),
+            plan_generation: u64::try_from(assignment.generation).unwrap_or_default(),
+            framework_version: self.settings.framework.to_string(),
+            sandbox: sandbox(host.spec.sandbox()).to_owned(),
+            target: self.set(&assignment.target),
+            fallback: self.set(&assignment.fallback),
+            bodies: self.bodies_of([&assignment.target, &assignment.fallback]),
+        };
+        let same = self.memory.publications.iter().find(|old| ***old == publication);
+        same.map_or_else(|| Arc::new(publication), Arc::clone)
+    }
+
+    fn set(&mut self, set: &Set) -> Vec<Told> {
+        self.load_order(set).into_iter().filter_map(|plugin| self.assignment(&plugin, set.get(&plugin)?)).collect()
+    }
+
+    /// Those of unknown content come last: who has them knows what they need.
+    fn load_order(&self, set: &Set) -> Vec<String> {
+        let member = |(plugin, id): (&String, &RevisionId)| {
+            let node = Node::of(&self.memory.known.get(id)?.content.body.manifest).ok()?;
+            let priority = self.catalog.entries.get(plugin)?.object.spec.priority;
+            Some((plugin.clone(), SetMember { revision: id.clone(), node, priority, place: 0 }))
+        };
+        let mut order = resolve::load_order(&set.iter().filter_map(member).collect());
+        let rest: Vec<_> = set.keys().filter(|plugin| !order.contains(plugin)).cloned().collect();
+        order.extend(rest);
+        order
+    }
+
+    fn assignment(&mut self, plugin: &str, id: &RevisionId) -> Option<Told> {
+        if let Some(told) = self.told.get(id) {
+            return Some(told.clone());
+        }
+        let entry = self.catalog.entries.get(plugin)?;
+        let revision = self.memory.known.get(id).cloned();
+        let config = self.config(entry, id, revision.as_deref());
+        let told = Told {
+            plugin: plugin.to_owned(),
+            revision: id.0.clone(),
+            config: Some(types::Map::from(&config)),
+            permissions: self.permissions(entry, revision.as_deref()),
+            policies_json: self.policies(entry),
+            reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
+        };
+        self.told.insert(id.clone(), told.clone());
+        Some(told)
+    }
+
+    /// The live configuration where it fits the revision; else the last one that did, else the one it was made with.
+    fn config(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> Map<String, Value> {
+        let spec = &entry.object.spec;
+        let values = &self.observed.values;
+        let live = catalog::filled(&spec.config, &spec.config_from, values);
+        let Some(revision) = revision else { return live.unwrap_or_default() };
+        let content = &revision.content;
+        let fits = |config: Map<String, Value>, from| {
+            let config = catalog::typed(config, from, &content.body.manifest);
+            config::apply(&content.body.manifest.config, &config).is_ok().then_some(config)
+        };
+        let stored = || catalog::filled(&content.config, &content.config_from, values).ok();
+        let fitting = live.ok().and_then(|config| fits(config, &spec.config_from));
+        let fitting = fitting.or_else(|| self.memory.configs.get(id).cloned());
+        let fitting = fitting.or_else(|| fits(stored()?, &content.config_from));
+        match fitting {
+            Some(config) => {
+                self.memory.configs.insert(id.clone(), config.clone());
+                config
+            }
+            None => spec.config.clone(),
+        }
+    }
+
+    fn permissions(&self, entry: &Entry, revision: Option<&Revision>) -> Vec<String> {
+        let live = entry.object.spec.granted().unwrap_or_default();
+        let ceiling = &self.settings.ceiling;
+        let all = permission::all();
+        let body = revision.map(|r| &r.content.body);
+        let declared = body.map_or(&all, |b| &b.manifest.permissions);
+        let granted = body.map_or(&all, |b| &b.permissions);
+        let effective = permission::effective(declared, granted, &live, ceiling);
+        effective.into_iter().map(Permission::name).map(str::to_owned).collect()
+    }
+
+    fn policies(&self, entry: &Entry) -> bytes::Bytes {
+        let policies = entry.object.spec.policies(&self.observed.view.host.spec).unwrap_or_default();
+        serde_json::to_vec(&policies).unwrap_or_default().into()
+    }
+
+    fn bodies_of(&mut self, sets: [&Set; 2]) -> BTreeMap<String, Arc<RevisionBody>> {
+        let ids = sets.into_iter().flat_map(Set::values);
+        ids.filter_map(|id| Some((id.0.clone(), self.body(id)?))).collect()
+    }
+
+    fn body(&mut self, id: &RevisionId) -> Option<Arc<RevisionBody>> {
+        if let Some(body) = self.bodies.get(&id.0) {
+            return Some(Arc::clone(body));
+        }
+        let content = &self.memory.known.get(id)?.content;
+        let at = content.pull_secret.clone().map(catalog::pull_secret_ref);
+        let pull_secret = at.and_then(|at| self.observed.values.get(&at)?.clone().ok()).unwrap_or_default();
+        let body = Arc::new(RevisionBody {
+            revision: id.0.clone(),
+            body_json: serde_json::to_vec(&content.body).ok()?.into(),
+            pull_secret_json: pull_secret.into_bytes().into(),
+        });
+        self.bodies.insert(id.0.clone(), Arc::clone(&body));
+        Some(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixtures::{host, merge, needs, observed, pass, plugin, pod, settled},
+        *,
+    };
+    use crate::world::ValueRef;
+    use rockstar_crds::plugin::KeyRef;
+    use serde_json::json;
+
+    fn printed(observed: &Observed, memory: &mut Memory) -> BTreeMap<String, Arc<Publication>> {
+        let pass = pass(observed, memory);
+        publications(observed, &pass.settings, &pass.catalog, &pass.decision, memory)
+    }
+
+    fn told<'a>(publications: &'a BTreeMap<String, Arc<Publication>>, plugin: &str) -> &'a Told {
+        publications["web-1"].target.iter().find(|a| a.plugin == plugin).unwrap()
+    }
+
+    fn level(told: &Told) -> Value {
+        told.config.as_ref().unwrap().to_json().get("level").cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn dependencies_come_first_and_bodies_are_there() {
+        let mut observed = observed([plugin("auth", "1.0.0", needs("cache")), plugin("cache", "1.0.0", json!({}))]);
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        let publication = Arc::clone(&printed(&observed, &mut memory)["web-1"]);
+        let order: Vec<_> = publication.target.iter().map(|a| a.plugin.as_str()).collect();
+        assert_eq!(order, ["cache", "auth"]);
+        assert_eq!(
+            (publication.bodies.len(), publication.host.as_str(), publication.sandbox.as_str()),
+            (2, "shop/storefront", "Required")
+        );
+        let again = printed(&observed, &mut memory);
+        assert!(Arc::ptr_eq(&publication, &again["web-1"]), "what is the same is the same object");
+    }
+
+    #[test]
+    fn what_is_taken_away_is_taken_at_once() {
+        let granted = json!({"spec": {"permissions": {"cache": true, "network": true}}});
+        let mut observed = observed([plugin("a", "1.0.0", granted)]);
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        assert_eq!(told(&printed(&observed, &mut memory), "a").permissions, ["cache", "network"]);
+        observed.view.host =
+            Arc::new(host(json!({"spec": {"permissionCeiling": ["cache"], "rollout": {"paused": true}}})));
+        assert_eq!(told(&printed(&observed, &mut memory), "a").permissions, ["cache"]);
+    }
+
+    #[test]
+    fn a_configuration_that_does_not_fit_leaves_the_last_one() {
+        let with = |level: Value| plugin("a", "1.0.0", json!({"spec": {"config": {"level": level}}}));
+        let mut before = observed([with(json!("debug"))]);
+        let mut memory = Memory::default();
+        settled(&mut before, &mut memory);
+        assert_eq!(level(told(&printed(&before, &mut memory), "a")), "debug");
+        before.view.plugins = observed([with(json!(7))]).view.plugins;
+        assert_eq!(level(told(&printed(&before, &mut memory), "a")), "debug");
+        before.view.plugins = observed([with(json!("warn"))]).view.plugins;
+        assert_eq!(
+            level(told(&printed(&before, &mut memory), "a")),
+            "warn",
+            "another configuration is no other revision"
+        );
+    }
+
+    #[test]
+    fn a_secret_that_is_missing_takes_no_value_away() {
+        let at = KeyRef { name: "s".into(), key: "k".into() };
+        let from = json!({"spec": {"configFrom": [{"key": "level", "secretKeyRef": {"name": "s", "key": "k"}}]}});
+        let mut observed = observed([plugin("a", "1.0.0", from)]);
+        observed.values = [(ValueRef::Secret(at.clone()), Ok("debug".into()))].into();
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        assert_eq!(level(told(&printed(&observed, &mut memory), "a")), "debug");
+        observed.values = [(ValueRef::Secret(at), Err("gone".into()))].into();
+        assert_eq!(level(told(&printed(&observed, &mut memory), "a")), "debug");
+    }
+
+    #[test]
+    fn a_pod_on_its_way_out_loses_what_is_disabled_and_gets_nothing_new() {
+        let mut observed = observed([plugin("a", "1.0.0", json!({})), plugin("b", "1.0.0", json!({}))]);
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        let mut off = plugin("a", "1.0.0", json!({"spec": {"enabled": false}}));
+        merge(&mut off, json!({"metadata": {"generation": 2}}));
+        observed.view.plugins = super::super::fixtures::observed([off, plugin("b", "2.0.0", json!({}))]).view.plugins;
+        observed.view.pods = vec![crate::world::Pod { terminating: true, ..pod("web-1") }];
+        let publications = printed(&observed, &mut memory);
+        let target: Vec<_> = publications["web-1"].target.iter().map(|a| a.plugin.as_str()).collect();
+        assert_eq!(target, ["b"]);
+    }
+}

@@ -1,0 +1,238 @@
+//! Last step: what users are told, in status and events. `plugin`, `host`, `notes` and `conditions` are pure; here the
+//! results are written, if they differ from what was written before.
+
+mod conditions;
+mod host;
+mod notes;
+mod plugin;
+
+pub use plugin::orphan;
+
+use super::{
+    Tools,
+    catalog::{Catalog, Fault},
+    memory::Memory,
+    observe::Observed,
+    plan::{Decision, Settings},
+};
+use crate::{
+    host::HostKey,
+    world::{Note, World, WriteError},
+};
+use rockstar_crds::{FieldError, PluginHostStatus, PluginStatus};
+use std::collections::BTreeMap;
+
+/// A view may lag behind a write by so much, in milliseconds; later, what differs was changed by someone else.
+const LAG: i64 = 10_000;
+
+/// All that is said of one host in one pass.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub host: PluginHostStatus,
+    /// By the Plugin's object name.
+    pub plugins: BTreeMap<String, PluginStatus>,
+    pub notes: Vec<Note>,
+}
+
+/// What there is to say. Pure.
+#[must_use]
+pub fn compose(
+    observed: &Observed,
+    settings: &Settings,
+    catalog: &Catalog,
+    decision: &Decision,
+    memory: &Memory,
+) -> Report {
+    let context = plugin::Context { observed, settings, decision, memory };
+    let mut plugins: BTreeMap<String, PluginStatus> =
+        catalog.entries.values().map(|entry| (object_name(&entry.object), plugin::status(&context, entry))).collect();
+    for (object, fault) in &catalog.duplicates {
+        plugins.insert(object_name(object), plugin::refused(object, fault, observed.now));
+    }
+    let notes =
+        notes::of_plan(&context, catalog).into_iter().chain(notes::of_changes(observed, memory, &plugins)).collect();
+    Report { host: host::status(&context, catalog, &plugins), plugins, notes }
+}
+
+/// What there is to say of a host whose own spec makes no sense: nothing of it is acted on. Pure.
+#[must_use]
+pub fn unusable(observed: &Observed, error: &FieldError) -> Report {
+    let fault = Fault { condition: None, reason: "InvalidSpec", message: error.to_string() };
+    Report { host: host::refused(&observed.view.host, &fault, observed.now), ..Report::default() }
+}
+
+fn object_name(object: &rockstar_crds::Plugin) -> String {
+    object.metadata.name.clone().unwrap_or_default()
+}
+
+/// Writes what changed. The first error is returned after everything was tried.
+pub async fn write(
+    tools: &Tools,
+    host: &HostKey,
+    observed: &Observed,
+    memory: &mut Memory,
+    report: Report,
+) -> Result<(), WriteError> {
+    let world = tools.world.as_ref();
+    for note in report.notes {
+        log(host, &note);
+        tools.metrics.told(note.reason);
+        world.tell(host, note).await;
+    }
+    let mut result = write_plugins(world, host, observed, memory, &report.plugins).await;
+    let seen = observed.view.host.status.clone().map(|s| PluginHostStatus { rollout: None, ..s });
+    if differs(&report.host, seen.as_ref(), memory.reported.host.as_ref(), observed.now) {
+        let written = world.report_host(host, &report.host).await;
+        memory.reported.host = written.is_ok().then_some((report.host, observed.now));
+        result = result.and(written);
+    }
+    result
+}
+
+fn log(host: &HostKey, note: &Note) {
+    if note.warning {
+        tracing::warn!(%host, reason = note.reason, "{}", note.text);
+    } else {
+        tracing::info!(%host, reason = note.reason, "{}", note.text);
+    }
+}
+
+async fn write_plugins(
+    world: &dyn World,
+    host: &HostKey,
+    observed: &Observed,
+    memory: &mut Memory,
+    plugins: &BTreeMap<String, PluginStatus>,
+) -> Result<(), WriteError> {
+    let mut result = Ok(());
+    memory.reported.plugins.retain(|name, _| plugins.contains_key(name));
+    for object in &observed.view.plugins {
+        let name = object_name(object);
+        let Some(status) = plugins.get(&name) else { continue };
+        if differs(status, object.status.as_ref(), memory.reported.plugins.get(&name), observed.now) {
+            match world.report_plugin(host, &name, status).await {
+                Ok(()) => drop(memory.reported.plugins.insert(name, (status.clone(), observed.now))),
+                Err(WriteError::Gone { .. }) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+    }
+    result
+}
+
+fn differs<T: PartialEq>(new: &T, seen: Option<&T>, written: Option<&(T, i64)>, now: i64) -> bool {
+    match written {
+        Some((last, at)) if now - at < LAG => last != new,
+        _ => seen != Some(new),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixtures::{attached, host, needs, observed, pass, plugin, settled},
+        *,
+    };
+    use rockstar_crds::plugin::status::Phase;
+    use serde_json::{Value, json};
+    use std::sync::Arc;
+
+    fn composed(observed: &Observed, memory: &mut Memory) -> Report {
+        let pass = pass(observed, memory);
+        compose(observed, &pass.settings, &pass.catalog, &pass.decision, memory)
+    }
+
+    fn says(report: &Report, plugin: &str, kind: &str) -> (String, String, String) {
+        let condition = report.plugins[plugin].conditions.iter().find(|c| c.type_ == kind).unwrap();
+        (condition.status.clone(), condition.reason.clone(), condition.message.clone())
+    }
+
+    fn running(plugins: &[Value]) -> (Observed, Memory) {
+        let (mut observed, mut memory) = (observed(plugins.to_vec()), Memory::default());
+        settled(&mut observed, &mut memory);
+        (observed, memory)
+    }
+
+    #[test]
+    fn what_runs_everywhere_is_ready_and_said_the_same_way_again() {
+        let (observed, mut memory) = running(&[plugin("a", "1.0.0", json!({}))]);
+        let report = composed(&observed, &mut memory);
+        assert_eq!(says(&report, "a", "Ready").0, "True");
+        assert_eq!(says(&report, "a", "Available").2, "a v1.0.0 serves");
+        assert_eq!(
+            (report.plugins["a"].phase, report.host.load_order.as_slice()),
+            (Some(Phase::Running), &["a".to_owned()][..])
+        );
+        let again = composed(&observed, &mut memory);
+        assert_eq!((again.plugins, again.host, again.notes.len()), (report.plugins, report.host, 0));
+    }
+
+    #[test]
+    fn a_stable_version_that_crashed_is_named_but_not_available() {
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({}))]);
+        let report = Arc::make_mut(&mut observed.attached[0].report);
+        report.plugins[0].status = "error".into();
+        report.ready = false;
+        let report = composed(&observed, &mut memory);
+        assert_eq!(says(&report, "a", "Available").0, "False");
+        assert_eq!(
+            (report.plugins["a"].phase, report.plugins["a"].version.as_deref()),
+            (Some(Phase::Error), Some("1.0.0"))
+        );
+    }
+
+    #[test]
+    fn what_never_ran_serves_no_version() {
+        let mut observed = observed([plugin("a", "1.0.0", json!({}))]);
+        observed.attached = vec![attached("web-1", 0, &[])];
+        let report = composed(&observed, &mut Memory::default());
+        assert_eq!(says(&report, "a", "Reconciling").0, "True");
+        assert_eq!(report.plugins["a"].version, None);
+    }
+
+    #[test]
+    fn a_ceiling_withholds_without_stopping() {
+        let granted = json!({"spec": {"permissions": {"cache": true, "network": true}}});
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", granted)]);
+        observed.view.host = Arc::new(host(json!({"spec": {"permissionCeiling": ["cache"]}})));
+        let report = composed(&observed, &mut memory);
+        let text = "the PluginHost's permissionCeiling withholds: network".to_owned();
+        assert_eq!(says(&report, "a", "PermissionsGranted"), ("False".into(), "AboveCeiling".into(), text));
+        assert_eq!(says(&report, "a", "Ready").0, "True");
+    }
+
+    #[test]
+    fn a_deleted_plugin_that_is_required_says_by_whom() {
+        let (mut observed, mut memory) =
+            running(&[plugin("auth", "1.0.0", needs("cache")), plugin("cache", "1.0.0", json!({}))]);
+        let deleted = plugin("cache", "1.0.0", json!({"metadata": {"deletionTimestamp": "1970-01-01T00:16:40Z"}}));
+        let plugins = super::super::fixtures::observed([plugin("auth", "1.0.0", needs("cache")), deleted]).view.plugins;
+        observed.view.plugins = plugins;
+        let report = composed(&observed, &mut memory);
+        assert_eq!(says(&report, "cache", "Ready").2, "Terminating: required by auth");
+        assert_eq!(
+            (report.plugins["cache"].phase, says(&report, "auth", "Ready").0.as_str()),
+            (Some(Phase::Terminating), "True")
+        );
+    }
+
+    #[test]
+    fn a_new_fault_is_told_once() {
+        let observed = observed([plugin("a", "1.0.0", needs("nobody"))]);
+        let mut memory = Memory::default();
+        let report = composed(&observed, &mut memory);
+        let told: Vec<_> = report.notes.iter().map(|n| n.reason).collect();
+        assert_eq!(told, ["MissingDependency"]);
+        memory.reported.plugins.insert("a".into(), (report.plugins["a"].clone(), observed.now));
+        assert!(composed(&observed, &mut memory).notes.is_empty());
+    }
+
+    #[test]
+    fn the_same_is_not_written_again() {
+        assert!(differs(&2, Some(&1), None, 0));
+        assert!(!differs(&2, Some(&2), None, 0));
+        assert!(!differs(&2, Some(&1), Some(&(2, 0)), 5), "the view lags behind");
+        assert!(differs(&2, Some(&1), Some(&(2, 0)), LAG), "someone else changed it");
+        assert!(differs(&3, Some(&1), Some(&(2, 0)), 5));
+    }
+}

@@ -1,0 +1,113 @@
+//! What is told once, as events: the planner's steps, and whatever newly keeps a plugin from being ready. Pure.
+
+use super::{
+    super::{catalog::Catalog, memory::Memory, observe::Observed},
+    plugin::{Context, failure_text},
+};
+use crate::world::{Note, Subject};
+use rockstar_core::rollout::{Change, Event};
+use rockstar_crds::{PluginStatus, names::condition};
+use std::collections::BTreeMap;
+
+/// What the planner did.
+pub(super) fn of_plan(context: &Context<'_>, catalog: &Catalog) -> Vec<Note> {
+    context.decision.plan.events.iter().flat_map(|event| of_event(context, catalog, event)).collect()
+}
+
+fn of_event(context: &Context<'_>, catalog: &Catalog, event: &Event) -> Vec<Note> {
+    let about = |plugin: &str| {
+        let object = catalog.entries.get(plugin).and_then(|e| e.object.metadata.name.clone());
+        object.map_or(Subject::Host, Subject::Plugin)
+    };
+    let note = |plugin: &str, warning, reason, text| Note { about: about(plugin), warning, reason, text };
+    match event {
+        Event::RolloutStarted { plugins } => {
+            plugins.iter().map(|c| note(&c.plugin, false, "RolloutStarted", started(context, c))).collect()
+        }
+        Event::CanaryProven { plugin, revision, instance } => {
+            let text = format!("{plugin} {} outlived its grace period in {instance}", context.version(revision));
+            vec![note(plugin, false, "CanaryProven", text)]
+        }
+        Event::Promoted { plugins } => {
+            plugins.iter().filter_map(|c| Some(note(&c.plugin, false, "Promoted", promoted(context, c)?))).collect()
+        }
+        Event::RevisionFailed { plugin, revision, reason, message, instances } => {
+            let text = failure_text(plugin, &context.version(revision), reason, message);
+            let text = format!("{text} (in {})", instances.join(", "));
+            let mut notes = vec![note(plugin, true, "ReloadFailed", text)];
+            let stable = context.decision.plan.state.stable.as_ref().and_then(|s| s.get(plugin));
+            notes.extend(stable.map(|id| {
+                let text = format!("Rolling back to previous version: {plugin} {}", context.version(id));
+                note(plugin, true, "RollingBack", text)
+            }));
+            notes
+        }
+        Event::RolledBack { plugin, to, .. } => {
+            let text = match to {
+                Some(id) => format!("Previous version restored successfully: {plugin} {}", context.version(id)),
+                None => format!("{plugin} runs nowhere: there is no previous version"),
+            };
+            vec![note(plugin, true, "RolledBack", text)]
+        }
+        Event::Stalled { message } => {
+            vec![Note {
+                about: Subject::Host,
+                warning: true,
+                reason: "ProgressDeadlineExceeded",
+                text: message.clone(),
+            }]
+        }
+    }
+}
+
+fn started(context: &Context<'_>, change: &Change) -> String {
+    let plugin = &change.plugin;
+    match (&change.from, &change.to) {
+        (Some(from), Some(to)) if from != to => {
+            format!("{plugin}: {} -> {}", context.version(from), context.version(to))
+        }
+        (_, Some(to)) => format!("{plugin}: {}", context.version(to)),
+        (_, None) => format!("{plugin}: unload"),
+    }
+}
+
+fn promoted(context: &Context<'_>, change: &Change) -> Option<String> {
+    Some(format!("{} {} runs in every instance", change.plugin, context.version(change.to.as_ref()?)))
+}
+
+/// What newly keeps a plugin from being ready.
+pub(super) fn of_changes(observed: &Observed, memory: &Memory, plugins: &BTreeMap<String, PluginStatus>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for (name, status) in plugins {
+        let written = memory.reported.plugins.get(name).map(|(status, _)| status);
+        let seen = || observed.view.plugins.iter().find(|p| p.metadata.name.as_ref() == Some(name))?.status.as_ref();
+        if let Some((reason, text)) = newly_stalled(written.or_else(seen), status) {
+            notes.push(Note { about: Subject::Plugin(name.clone()), warning: true, reason, text });
+        }
+    }
+    notes
+}
+
+/// Rollbacks are told step by step already.
+fn newly_stalled(old: Option<&PluginStatus>, new: &PluginStatus) -> Option<(&'static str, String)> {
+    let stalled = |s: &PluginStatus| s.conditions.iter().find(|c| c.type_ == condition::STALLED).cloned();
+    let now = stalled(new)?;
+    let before = old.and_then(stalled);
+    let known = before.is_some_and(|b| (b.reason, b.message) == (now.reason.clone(), now.message.clone()));
+    let reason = REASONS.iter().find(|reason| **reason == now.reason)?;
+    (!known).then_some((*reason, now.message))
+}
+
+const REASONS: [&str; 11] = [
+    "DuplicateName",
+    "InvalidManifest",
+    "PermissionMismatch",
+    "InvalidConfig",
+    "InvalidSpec",
+    "ConfigChangeRefused",
+    "ConfigSourceMissing",
+    "FrameworkVersionMismatch",
+    "MissingDependency",
+    "VersionMismatch",
+    "CircularDependency",
+];

@@ -1,0 +1,39 @@
+//! Leads an application's HTTP requests through the plugins of its sidecar: one tower layer around any axum or hyper
+//! service. A request that no plugin listens to costs no call.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use tower::Layer;
+//!
+//! # async fn f() -> std::io::Result<()> {
+//! let mut app = Router::new().route("/", get(|| async { "hello" }));
+//! // None where the application runs without a sidecar.
+//! if let Some(plugins) = rockstar_app::RockstarLayer::from_env() {
+//!     // Around the whole router, not `Router::layer`: plugins may send a request to another path.
+//!     app = Router::new().fallback_service(plugins.layer(app));
+//! }
+//! axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8000").await?, app).await
+//! # }
+//! ```
+//!
+//! It fails closed: while the sidecar cannot be reached, a request that a plugin with failure policy Closed listens to
+//! is answered with 503 after at most five seconds.
+//!
+//! Plugins see and replace bodies of known length up to 64 KiB; larger and streamed ones, such as server-sent events,
+//! pass unseen: hooks run before the response's head is written, and post_response hooks when the last byte is. The same
+//! holds for an upgraded connection, whose bytes are nobody's but the application's. Trailers pass as they are.
+
+mod answer;
+mod body;
+mod client;
+mod exchange;
+mod interests;
+mod lane;
+mod layer;
+mod message;
+mod values;
+
+pub use body::{Body, BoxError};
+pub use client::Client;
+pub use layer::{Rockstar, RockstarLayer};
+pub use values::{ContextValues, Peer};

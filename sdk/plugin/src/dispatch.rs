@@ -1,0 +1,94 @@
+//! Calls of the plugin's handlers: one by one, or many on one stream told apart by id.
+
+use crate::{
+    HookContext, PluginContext,
+    outcome::{caught, failure},
+};
+use parking_lot::Mutex;
+use rockstar_proto::{
+    plugin::{Call, Reply, call, reply},
+    types::failure::Class,
+};
+use std::{collections::HashMap, sync::Arc};
+use tokio::{sync::mpsc, task::AbortHandle};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// Calls that the host may have in flight.
+pub(crate) const MAX_CONCURRENT: usize = 256;
+
+pub(crate) type Replies = ReceiverStream<Result<Reply, Status>>;
+
+/// Runs one call's handler to its end.
+pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
+    let id = call.id;
+    let Some((kind, handler)) = ctx.hook(&call.handler) else {
+        return refused(id, Class::NotFound, format!("no handler '{}' is registered", call.handler));
+    };
+    call.handler.clear();
+    let hook = HookContext::new(kind, call);
+    // The handler itself may panic before it returns its future.
+    let done = caught(kind.as_str(), async { handler(hook.clone()).await }).await;
+    let reply = done.map_or_else(reply::Reply::Failure, |()| hook.take_reply());
+    Reply { id, reply: Some(reply) }
+}
+
+fn refused(id: u64, class: Class, text: String) -> Reply {
+    Reply { id, reply: Some(reply::Reply::Failure(failure(class, "", text))) }
+}
+
+/// Serves one stream of calls until the host ends it; what still runs then is dropped.
+pub(crate) fn stream(ctx: PluginContext, calls: Streaming<Call>) -> Replies {
+    let (replies, outgoing) = mpsc::channel(MAX_CONCURRENT);
+    tokio::spawn(serve(ctx, calls, replies));
+    ReceiverStream::new(outgoing)
+}
+
+async fn serve(ctx: PluginContext, mut calls: Streaming<Call>, replies: mpsc::Sender<Result<Reply, Status>>) {
+    let running = Running::default();
+    while let Ok(Some(call)) = calls.message().await {
+        match call.call {
+            Some(call::Call::Cancel(id)) => running.cancel(id),
+            _ if running.is_full() => {
+                let reply = refused(call.id, Class::Protocol, format!("more than {MAX_CONCURRENT} calls in flight"));
+                // The host that does not read its replies is the one that sent too much.
+                let _ = replies.try_send(Ok(reply));
+            }
+            _ => running.spawn(ctx.clone(), call, replies.clone()),
+        }
+    }
+}
+
+/// The calls of one stream that run.
+#[derive(Default)]
+struct Running(Arc<Mutex<HashMap<u64, AbortHandle>>>);
+
+impl Running {
+    fn is_full(&self) -> bool {
+        self.0.lock().len() >= MAX_CONCURRENT
+    }
+
+    fn cancel(&self, id: u64) {
+        if let Some(task) = self.0.lock().remove(&id) {
+            task.abort();
+        }
+    }
+
+    fn spawn(&self, ctx: PluginContext, call: Call, replies: mpsc::Sender<Result<Reply, Status>>) {
+        let (id, calls) = (call.id, self.0.clone());
+        // Held until the task is entered, so that its end cannot come before.
+        let mut running = self.0.lock();
+        let task = tokio::spawn(async move {
+            let reply = answer(&ctx, call).await;
+            calls.lock().remove(&id);
+            let _ = replies.send(Ok(reply)).await;
+        });
+        running.insert(id, task.abort_handle());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.lock().drain().for_each(|(_, task)| task.abort());
+    }
+}

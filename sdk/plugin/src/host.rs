@@ -1,0 +1,73 @@
+//! The way to the plugin's host: one lazy connection to its context socket, every call with a deadline.
+
+use hyper_util::rt::TokioIo;
+use rockstar_proto::{
+    plugin::{Registration, plugin_context_client::PluginContextClient},
+    types::Failure,
+};
+use std::{future::Future, path::PathBuf, time::Duration};
+use tokio::{net::UnixStream, time::timeout};
+use tonic::{
+    Code, Response, Status,
+    transport::{Channel, Endpoint},
+};
+use tower::service_fn;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why the host did not do what the plugin asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// The host's own text.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the host does not offer this: {0}")]
+    Unsupported(String),
+    #[error("the host cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the host did not answer within {}s", DEADLINE.as_secs())]
+    Timeout,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Host(PluginContextClient<Channel>);
+
+impl Host {
+    pub(crate) fn new(socket: PathBuf) -> Self {
+        let connector = service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        // The authority is a plain name: other servers refuse a path in it.
+        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        Self(PluginContextClient::new(channel))
+    }
+
+    pub(crate) fn client(&self) -> PluginContextClient<Channel> {
+        self.0.clone()
+    }
+
+    pub(crate) async fn register(&self, registration: Registration) -> Result<(), HostError> {
+        let mut client = self.client();
+        let result = answered(client.register(registration)).await?;
+        result.failure.map_or(Ok(()), |f: Failure| Err(HostError::Refused(f.text)))
+    }
+}
+
+async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {
+    match timeout(DEADLINE, call).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(refusal(&status)),
+        Err(_) => Err(HostError::Timeout),
+    }
+}
+
+fn refusal(status: &Status) -> HostError {
+    let text = status.message().to_owned();
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::Cancelled => HostError::Unreachable(text),
+        Code::Unimplemented => HostError::Unsupported(text),
+        Code::DeadlineExceeded => HostError::Timeout,
+        _ => HostError::Refused(text),
+    }
+}

@@ -1,0 +1,57 @@
+//! Write a Rockstar plugin: implement [`Plugin`], call [`run`] from `main`, and put a `plugin.yaml` beside the program.
+//! The SDK serves the plugin on the socket that its host chose and reaches the host's services by [`PluginContext`].
+//!
+//! ```no_run
+//! use rockstar_plugin::{HookType, Plugin, PluginContext, Result, async_trait};
+//!
+//! struct Greeter;
+//!
+//! #[async_trait]
+//! impl Plugin for Greeter {
+//!     async fn initialize(&mut self, ctx: PluginContext) -> Result {
+//!         let logger = ctx.logger();
+//!         ctx.register_hook(HookType::PreRequest, 100, move |hook| {
+//!             let logger = logger.clone();
+//!             async move {
+//!                 logger.info(format!("Processing request: {}", hook.context().path()));
+//!                 Ok(())
+//!             }
+//!         })
+//!         .await?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     rockstar_plugin::run(Greeter)
+//! }
+//! ```
+
+mod config;
+mod context;
+mod dispatch;
+mod hook;
+mod host;
+mod lifecycle;
+mod logger;
+mod manifest;
+mod outcome;
+mod plugin;
+mod server;
+mod service;
+mod telemetry;
+
+pub use async_trait::async_trait;
+pub use config::{ConfigError, PluginConfig};
+pub use context::PluginContext;
+pub use hook::{Context, Failure, HookContext, HookType};
+pub use host::HostError;
+pub use logger::{Level, Logger};
+pub use manifest::{Dependency, ManifestError};
+pub use plugin::Plugin;
+pub use serde_json::{Value, json};
+pub use server::{ServeError, Server, run, serve};
+
+/// What a plugin's methods and handlers fail with: any error, its text reaches status, log and metrics.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub type Result<T = (), E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,138 @@
+//! Metrics, health and admin calls over HTTP. Admin calls come from loopback where there is no pod; in a pod, where
+//! loopback is everybody's, they need the token of the private directory. Does I/O.
+
+mod token;
+
+pub use token::Token;
+
+use crate::{
+    authority::{Authority, uninterrupted},
+    manager::{Manager, ManagerError},
+    metrics,
+    readiness::Readiness,
+};
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, Path, Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+use tokio::net::TcpListener;
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub manager: Arc<Manager>,
+    pub authority: Authority,
+    pub readiness: Arc<Readiness>,
+    /// None: loopback is enough.
+    pub token: Option<Arc<Token>>,
+}
+
+/// Serves until dropped.
+pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
+    let service = routes(admin).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).await
+}
+
+fn routes(admin: Admin) -> Router {
+    let guarded = Router::new()
+        .route("/admin/plugins", get(list))
+        .route("/admin/plugins/{name}/reload", post(reload))
+        .route_layer(middleware::from_fn_with_state(admin.clone(), allowed));
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/livez", get(|| async { "ok" }))
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/startupz", get(started))
+        .route("/drain", get(drain).post(drain))
+        .merge(guarded)
+        .with_state(admin)
+}
+
+async fn allowed(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let allowed = match &admin.token {
+        None => peer.ip().is_loopback(),
+        Some(token) => given.and_then(|v| v.strip_prefix("Bearer ")).is_some_and(|t| token.is(t)),
+    };
+    match allowed {
+        true => next.run(request).await,
+        false => {
+            fault(StatusCode::FORBIDDEN, "admin calls need the sidecar's token, or loopback where there is no pod")
+        }
+    }
+}
+
+async fn scrape(State(admin): State<Admin>) -> Response {
+    match metrics::text(&admin.manager) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => fault(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    match admin.readiness.reasons(&admin.manager, Instant::now()) {
+        reasons if reasons.is_empty() => "ok".into_response(),
+        reasons => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n")).into_response(),
+    }
+}
+
+/// Plugins are not waited for: one whose Start calls the application would wait for itself.
+async fn started(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    match admin.authority.is_known() {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "no plugin set yet"),
+    }
+}
+
+async fn list(State(admin): State<Admin>) -> Json<Value> {
+    let plugin = |info: crate::manager::PluginInfo| {
+        let manifest = info.target.as_ref().map(|t| &t.body.manifest);
+        let health = admin.manager.health(&info.name).map(|(_, health)| health);
+        json!({
+            "name": info.name,
+            "version": manifest.map(|m| m.version.to_string()),
+            "description": manifest.map(|m| &m.description),
+            "author": manifest.map(|m| &m.author),
+            "revision": info.target.as_ref().map(|t| t.assignment.revision.to_string()),
+            "loaded": info.state.loaded_at.is_some(),
+            "enabled": info.state.enabled,
+            "status": info.state.status.name(),
+            "order": info.order,
+            "proven": info.state.proven,
+            "restarts": info.state.restarts,
+            "errorCount": health.as_ref().map(|h| h.errors),
+            "lastError": health.and_then(|h| h.last_error).map(|(text, _)| text),
+        })
+    };
+    Json(json!({"plugins": admin.manager.list().into_iter().map(plugin).collect::<Vec<_>>()}))
+}
+
+async fn reload(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
+    let reload = admin.authority.reload(admin.manager, name.clone(), None);
+    match uninterrupted(reload).await {
+        Ok(()) => Json(json!({"plugin": name, "reloaded": true})).into_response(),
+        Err(error @ ManagerError::NotFound(_)) => fault(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error) => fault(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+async fn drain(State(admin): State<Admin>) -> StatusCode {
+    admin.readiness.drain(Instant::now());
+    StatusCode::NO_CONTENT
+}
+
+fn fault(code: StatusCode, text: &str) -> Response {
+    (code, Json(json!({"error": text}))).into_response()
+}

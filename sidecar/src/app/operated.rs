@@ -1,0 +1,64 @@
+//! A sidecar whose operator says what to run. Does I/O.
+
+use super::{AppError, Core, Paths, servers::Servers, signals::stopped};
+use crate::{
+    admin::Token,
+    args::Arguments,
+    authority::Authority,
+    control::{Endpoint, Follower, Memory},
+    readiness::Readiness,
+    registry::Registry,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+
+/// What stopping the plugins may take of the pod's grace period.
+const MOST_FOR_STOPPING: Duration = Duration::from_secs(10);
+/// How often open streams are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError> {
+    let endpoint = Endpoint::new(url, arguments.control_ca.clone(), arguments.control_token.clone())?;
+    let paths = Paths::new(arguments)?;
+    let memory = Memory::open(&paths.run)?;
+    let Core { manager, .. } = Core::new(arguments, &paths, Box::new(Arc::clone(&memory)))?;
+    let (host, told) = watch::channel(String::new());
+    let readiness = Arc::new(Readiness::default());
+    let token = Token::create(&paths.run).map_err(|cause| AppError::Prepare { what: "the admin token", cause })?;
+    let authority = Authority::Operator(told);
+    let token = Some(Arc::new(token));
+    let mut servers = Servers::start(arguments, &manager, authority, Arc::clone(&readiness), token).await?;
+    let follower = Follower::new(Arc::clone(&manager), Arc::clone(&memory), host);
+    let outcome = tokio::select! {
+        error = servers.ended() => Err(error),
+        () = async { tokio::join!(follower.run(), endpoint.attach(&follower, &readiness)); } => Ok(()),
+        () = stopped() => Ok(()),
+    };
+    tokio::select! {
+        () = served(arguments, manager.registry(), &readiness) => {}
+        _ = servers.ended() => {}
+    }
+    memory.close();
+    manager.shut_down().await;
+    outcome
+}
+
+/// Waits until the application has closed its streams, or until there is just time left to stop the plugins.
+async fn served(arguments: &Arguments, registry: &Registry, readiness: &Readiness) {
+    let (now, grace) = (Instant::now(), arguments.grace_period);
+    let until = readiness.ending_since(now, grace) + grace.saturating_sub(MOST_FOR_STOPPING.min(grace / 3));
+    let closed = async {
+        while !registry.audience().is_empty() {
+            sleep(LOOK).await;
+        }
+    };
+    if timeout(until.saturating_duration_since(now), closed).await.is_err() {
+        tracing::warn!("Stopping while the application is still connected: the pod's grace period ends");
+    }
+}

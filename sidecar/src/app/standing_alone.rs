@@ -1,0 +1,47 @@
+//! A sidecar whose plugins file says what to run. Does I/O.
+
+use super::{AppError, Core, Paths, servers::Servers, signals::stopped};
+use crate::{
+    args::Arguments,
+    authority::Authority,
+    manager::LogOnly,
+    readiness::Readiness,
+    standalone::{self, Standalone},
+};
+use rockstar_core::pluginsfile::PluginsFile;
+use std::{convert::Infallible, path::Path, sync::Arc};
+
+pub(super) async fn run(arguments: &Arguments, path: &Path) -> Result<(), AppError> {
+    let text = std::fs::read(path).ok();
+    let file = standalone::read(path)?;
+    let paths = Paths::new(arguments)?;
+    let Core { manager, store } = Core::new(arguments, &paths, Box::new(LogOnly))?;
+    let standalone = Arc::new(Standalone::new(Arc::clone(&manager), store));
+    let authority = Authority::File(Arc::clone(&standalone));
+    let mut servers = Servers::start(arguments, &manager, authority, Arc::new(Readiness::default()), None).await?;
+    let outcome = tokio::select! {
+        error = servers.ended() => Err(error),
+        () = stopped() => Ok(()),
+        Err(error) = serve(arguments, path, file, text, &standalone) => Err(error),
+    };
+    manager.shut_down().await;
+    outcome
+}
+
+/// Ends only if it may not begin.
+async fn serve(
+    arguments: &Arguments,
+    path: &Path,
+    file: PluginsFile,
+    text: Option<Vec<u8>>,
+    standalone: &Standalone,
+) -> Result<Infallible, AppError> {
+    let loaded = standalone.load(file).await;
+    if !loaded.failed.is_empty() {
+        tracing::warn!("{loaded}");
+        if arguments.strict {
+            return Err(AppError::Strict(loaded.to_string()));
+        }
+    }
+    Ok(standalone::follow(standalone, path, text).await)
+}

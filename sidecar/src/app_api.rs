@@ -1,0 +1,78 @@
+//! What the application calls, on one Unix socket. Does I/O.
+
+mod manager;
+
+use crate::{
+    authority::Authority,
+    manager::Manager,
+    pipeline::{self, Pipeline},
+};
+use rockstar_proto::app::plugin_manager_server::PluginManagerServer;
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+const WINDOW: u32 = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("another process serves the socket {}", .0.display())]
+    InUse(PathBuf),
+    #[error("failed to listen on {}: {cause}", path.display())]
+    Listen { path: PathBuf, cause: io::Error },
+}
+
+/// A socket file of ours, removed when dropped.
+#[derive(Debug)]
+pub struct Socket {
+    path: PathBuf,
+    listener: Option<UnixListener>,
+}
+
+impl Socket {
+    /// Replaces what a sidecar before left behind, but not one that lives. Everybody in its volume may connect.
+    pub async fn bind(path: &Path) -> Result<Self, SocketError> {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(SocketError::InUse(path.to_owned()));
+        }
+        let failed = |cause| SocketError::Listen { path: path.to_owned(), cause };
+        match fs::remove_file(path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
+            _ => {}
+        }
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), listener: Some(listener) })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+/// Serves until dropped.
+pub async fn serve(
+    mut socket: Socket,
+    manager: Arc<Manager>,
+    authority: Authority,
+) -> Result<(), tonic::transport::Error> {
+    let Some(listener) = socket.listener.take() else { return Ok(()) };
+    Server::builder()
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
+        .add_service(PluginManagerServer::new(manager::Service::new(manager, authority)))
+        .serve_with_incoming(UnixListenerStream::new(listener))
+        .await
+}

@@ -1,0 +1,279 @@
+//! Tar archives into a directory, and nowhere else: what leads out of it, or is neither file nor directory nor link, is
+//! refused. Does I/O, blocking.
+
+use super::{ArtifactError, MANIFESTS, transfer};
+use flate2::read::MultiGzDecoder;
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, Read, Seek, Write},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Component, Path, PathBuf},
+};
+use tar::{Archive, Entry, EntryType};
+
+/// Where an image may hold a plugin, beside its root.
+const PLACE: &str = "plugin";
+const WHITEOUT: &str = ".wh.";
+const OPAQUE: &str = ".wh..wh..opq";
+/// Decompressed, of all archives of an artifact.
+const LARGEST: u64 = 4 << 30;
+const MOST: u64 = 100_000;
+const BUFFER: usize = 64 << 10;
+
+type Packed<'a> = Archive<io::Take<Box<dyn Read + 'a>>>;
+
+/// Archives with a plugin's directory.
+pub(super) fn files(what: &str, archives: &[File], to: &Path) -> Result<(), ArtifactError> {
+    Unpacking::new(what, to).all(archives)
+}
+
+/// The layers of an image, lowest first; the plugin is at its root or in `/plugin`.
+pub(super) fn image(what: &str, layers: &[File], to: &Path) -> Result<(), ArtifactError> {
+    let root = root(what, layers)?;
+    Unpacking { root, layered: true, ..Unpacking::new(what, to) }.all(layers)
+}
+
+/// Where in the image the manifest is. An image that has none is said to be without when it is read.
+fn root(what: &str, layers: &[File]) -> Result<PathBuf, ArtifactError> {
+    let mut scan = Unpacking::new(what, Path::new(""));
+    let mut below = false;
+    for layer in layers {
+        let mut archive = open(layer, scan.bytes).map_err(|cause| scan.broken(cause))?;
+        for entry in archive.entries().map_err(|cause| scan.broken(cause))? {
+            let entry = entry.map_err(|cause| scan.broken(cause))?;
+            scan.count(&entry)?;
+            let path = scan.normal(&entry.path().map_err(|cause| scan.broken(cause))?)?;
+            if is_manifest(&path) {
+                return Ok(PathBuf::new());
+            }
+            below |= path.strip_prefix(PLACE).is_ok_and(is_manifest);
+        }
+    }
+    Ok(if below { PLACE.into() } else { PathBuf::new() })
+}
+
+fn is_manifest(path: &Path) -> bool {
+    MANIFESTS.iter().any(|(name, _)| path == Path::new(name))
+}
+
+fn open(mut file: &File, room: u64) -> io::Result<Packed<'_>> {
+    let packed = transfer::magic(file)?.starts_with(&[0x1f, 0x8b]);
+    file.rewind()?;
+    let reader = BufReader::with_capacity(BUFFER, file);
+    let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
+    // Headers and padding are not in the entries' sizes, but are no more than these.
+    Ok(Archive::new(reader.take(room.saturating_mul(2).max(1 << 20))))
+}
+
+struct Unpacking<'a> {
+    /// For messages.
+    what: &'a str,
+    to: &'a Path,
+    /// Only what is below is taken.
+    root: PathBuf,
+    /// Whether archives take away what lower ones brought.
+    layered: bool,
+    /// What there is still room for.
+    bytes: u64,
+    entries: u64,
+    links: Vec<PathBuf>,
+}
+
+impl<'a> Unpacking<'a> {
+    fn new(what: &'a str, to: &'a Path) -> Self {
+        Self { what, to, root: PathBuf::new(), layered: false, bytes: LARGEST, entries: MOST, links: Vec::new() }
+    }
+
+    fn all(mut self, archives: &[File]) -> Result<(), ArtifactError> {
+        for file in archives {
+            let mut archive = open(file, self.bytes).map_err(|cause| self.broken(cause))?;
+            for entry in archive.entries().map_err(|cause| self.broken(cause))? {
+                let mut entry = entry.map_err(|cause| self.broken(cause))?;
+                self.count(&entry)?;
+                let path = self.normal(&entry.path().map_err(|cause| self.broken(cause))?)?;
+                if let Some(inside) = self.inside(&path) {
+                    self.place(&mut entry, &inside)?;
+                }
+            }
+        }
+        self.links_stay()
+    }
+
+    fn count<R: Read>(&mut self, entry: &Entry<'_, R>) -> Result<(), ArtifactError> {
+        let too_large = |limit, unit| ArtifactError::TooLarge { what: self.what.to_owned(), limit, unit };
+        let bytes = self.bytes.checked_sub(entry.size()).ok_or_else(|| too_large(LARGEST >> 20, "MiB unpacked"))?;
+        self.entries = self.entries.checked_sub(1).ok_or_else(|| too_large(MOST, "entries"))?;
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// A path without `.`; one with `..` or from `/` is refused.
+    fn normal(&self, path: &Path) -> Result<PathBuf, ArtifactError> {
+        let mut normal = PathBuf::new();
+        for part in path.components() {
+            match part {
+                Component::Normal(name) => normal.push(name),
+                Component::CurDir => {}
+                _ => return Err(self.refused(path, "leads out of the archive")),
+            }
+        }
+        Ok(normal)
+    }
+
+    /// Relative to the root, if below.
+    fn inside(&self, path: &Path) -> Option<PathBuf> {
+        let inside = path.strip_prefix(&self.root).ok()?;
+        (!inside.as_os_str().is_empty()).then(|| inside.to_owned())
+    }
+
+    fn place<R: Read>(&mut self, entry: &mut Entry<'_, R>, inside: &Path) -> Result<(), ArtifactError> {
+        self.parents(inside)?;
+        if self.layered && self.whiteout(inside)? {
+            return Ok(());
+        }
+        match entry.header().entry_type() {
+            EntryType::Directory => self.directory(inside),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(entry, inside),
+            EntryType::Symlink => self.symlink(entry, inside),
+            EntryType::Link => self.hard_link(entry, inside),
+            EntryType::XGlobalHeader => Ok(()),
+            _ => Err(self.refused(inside, "is neither a file nor a directory nor a link")),
+        }
+    }
+
+    /// Makes the directories above; none may be a link.
+    fn parents(&self, inside: &Path) -> Result<(), ArtifactError> {
+        let mut above = PathBuf::new();
+        for part in inside.parent().unwrap_or(Path::new("")) {
+            above.push(part);
+            self.directory(&above)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&self, inside: &Path) -> Result<(), ArtifactError> {
+        let path = self.to.join(inside);
+        match fs::symlink_metadata(&path) {
+            Ok(there) if there.is_dir() => return Ok(()),
+            Ok(_) => return Err(self.refused(inside, "is a directory and something else too")),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+            Err(cause) => return Err(ArtifactError::Store(cause)),
+        }
+        fs::create_dir(&path).map_err(ArtifactError::Store)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(ArtifactError::Store)
+    }
+
+    fn file<R: Read>(&self, entry: &mut Entry<'_, R>, inside: &Path) -> Result<(), ArtifactError> {
+        let executable = entry.header().mode().map_err(|cause| self.broken(cause))? & 0o111 != 0;
+        let path = self.to.join(inside);
+        clear(&path).map_err(ArtifactError::Store)?;
+        let mut file = File::create_new(&path).map_err(ArtifactError::Store)?;
+        let size = entry.size();
+        if self.copy(entry, &mut file)? != size {
+            return Err(self.refused(inside, "is cut off"));
+        }
+        let mode = fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 });
+        // The rename that follows must not outlive the bytes.
+        file.set_permissions(mode).and_then(|()| file.sync_all()).map_err(ArtifactError::Store)
+    }
+
+    /// As `io::copy`, but tells a bad archive from a full disk.
+    fn copy(&self, from: &mut impl Read, to: &mut File) -> Result<u64, ArtifactError> {
+        let mut buffer = vec![0; BUFFER];
+        let mut copied = 0;
+        loop {
+            let n = from.read(&mut buffer).map_err(|cause| self.broken(cause))?;
+            let Some(read) = buffer.get(..n).filter(|read| !read.is_empty()) else { return Ok(copied) };
+            to.write_all(read).map_err(ArtifactError::Store)?;
+            copied += read.len() as u64;
+        }
+    }
+
+    fn symlink<R: Read>(&mut self, entry: &Entry<'_, R>, inside: &Path) -> Result<(), ArtifactError> {
+        let target = self.target(entry, inside)?;
+        if target.is_absolute() {
+            return Err(self.refused(inside, LEADS_OUT));
+        }
+        let path = self.to.join(inside);
+        clear(&path).and_then(|()| symlink(&target, &path)).map_err(ArtifactError::Store)?;
+        self.links.push(path);
+        Ok(())
+    }
+
+    /// Another name for a file of the same archive.
+    fn hard_link<R: Read>(&self, entry: &Entry<'_, R>, inside: &Path) -> Result<(), ArtifactError> {
+        let target = self.normal(&self.target(entry, inside)?)?;
+        let target = self.inside(&target).ok_or_else(|| self.refused(inside, LEADS_OUT))?;
+        self.parents(&target)?;
+        let original = self.to.join(&target);
+        if !fs::symlink_metadata(&original).is_ok_and(|m| m.is_file()) {
+            return Err(self.refused(inside, "is a link to a file that is not there"));
+        }
+        let path = self.to.join(inside);
+        match path == original {
+            true => Ok(()),
+            false => clear(&path).and_then(|()| fs::hard_link(&original, &path)).map_err(ArtifactError::Store),
+        }
+    }
+
+    fn target<R: Read>(&self, entry: &Entry<'_, R>, inside: &Path) -> Result<PathBuf, ArtifactError> {
+        let target = entry.link_name().map_err(|cause| self.broken(cause))?;
+        target.map(|t| t.into_owned()).ok_or_else(|| self.refused(inside, "is a link to nothing"))
+    }
+
+    /// A layer's mark that something below is gone.
+    fn whiteout(&self, inside: &Path) -> Result<bool, ArtifactError> {
+        let name = inside.file_name().unwrap_or_default().to_string_lossy();
+        let parent = self.to.join(inside.parent().unwrap_or(Path::new("")));
+        let done = match name.strip_prefix(WHITEOUT) {
+            _ if name == OPAQUE => empty(&parent),
+            Some(gone) if !gone.is_empty() => clear(&parent.join(gone)),
+            _ => return Ok(false),
+        };
+        done.map(|()| true).map_err(ArtifactError::Store)
+    }
+
+    /// Links may lead through other links, so that only the whole can be judged.
+    fn links_stay(&self) -> Result<(), ArtifactError> {
+        let root = fs::canonicalize(self.to).map_err(ArtifactError::Store)?;
+        for link in self.links.iter().filter(|link| fs::symlink_metadata(link).is_ok()) {
+            let inside = link.strip_prefix(self.to).unwrap_or(link);
+            match fs::canonicalize(link) {
+                Ok(end) if end.starts_with(&root) => {}
+                Ok(_) => return Err(self.refused(inside, LEADS_OUT)),
+                Err(_) => return Err(self.refused(inside, "is a link to nothing")),
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&self, cause: io::Error) -> ArtifactError {
+        ArtifactError::Archive { what: self.what.to_owned(), cause }
+    }
+
+    fn refused(&self, path: &Path, problem: &'static str) -> ArtifactError {
+        ArtifactError::Entry { what: self.what.to_owned(), path: path.to_owned(), problem }
+    }
+}
+
+const LEADS_OUT: &str = "is a link out of the plugin's files";
+
+/// Makes way for another entry.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        clear(&entry?.path())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

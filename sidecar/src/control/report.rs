@@ -1,0 +1,53 @@
+//! What the operator is told of this instance. Memory only.
+
+use super::{follow::Progress, memory::Memory};
+use crate::{
+    manager::{Manager, PluginInfo},
+    readiness::Readiness,
+};
+use rockstar_proto::control::{Hello, PluginState, Report};
+use std::time::Instant;
+
+/// What this version understands beyond the first one.
+const CAPABILITIES: [&str; 0] = [];
+
+pub(super) fn hello(report: Report, memory: &Memory) -> Hello {
+    Hello {
+        sidecar_version: env!("CARGO_PKG_VERSION").to_owned(),
+        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+        revisions: report.revisions.clone(),
+        report: Some(report),
+        failures: memory.records(),
+    }
+}
+
+pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, progress: &Progress) -> Report {
+    let snapshot = memory.snapshot();
+    let revisions = snapshot.iter().flat_map(|s| s.bodies.iter().map(|b| b.revision.clone())).collect();
+    Report {
+        host_uid: progress.host_uid.clone(),
+        plan_generation: progress.plan_generation,
+        plugins: manager.list().iter().map(|info| plugin(manager, info)).collect(),
+        ready: readiness.reasons(manager, Instant::now()).is_empty(),
+        revisions,
+        sandbox: String::new(),
+        groups: progress.groups.clone(),
+    }
+}
+
+fn plugin(manager: &Manager, info: &PluginInfo) -> PluginState {
+    let loaded = info.state.loaded_at.and_then(|_| manager.registry().get(&info.name)?.current());
+    let health = manager.health(&info.name).map(|(_, health)| health);
+    PluginState {
+        plugin: info.name.clone(),
+        revision: loaded.as_ref().map(|i| i.revision().0.clone()).unwrap_or_default(),
+        version: loaded.map(|i| i.manifest().version.to_string()).unwrap_or_default(),
+        status: info.state.status.name().to_owned(),
+        proven: info.state.proven,
+        last_error: health.and_then(|h| h.last_error).map(|(text, _)| text).unwrap_or_default(),
+        restarts: i64::from(info.state.restarts),
+        config_generation: info.state.config_generation,
+        disabled_by_threshold: info.state.disabled_by_threshold,
+        acknowledged: info.state.acknowledged,
+    }
+}

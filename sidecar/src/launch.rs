@@ -1,0 +1,215 @@
+//! From a target to a process that has shaken hands: its private directory, its start, the handshake and what is checked
+//! in it. Does I/O; holds nothing up, for the version before still serves.
+
+mod directory;
+mod handshake;
+
+pub use directory::PrivateDirectory;
+pub use handshake::HandshakeError;
+
+use crate::{
+    artifact::{Artifact, Store},
+    context,
+    failure::{Class, Failure, Step},
+    instance::{Instance, Parts},
+    link::Link,
+    process::{Launch, Process, SpawnError, Spawner},
+    registry::Registry,
+    slot::Slot,
+    target::Target,
+};
+use rockstar_core::{
+    config,
+    manifest::{self, Manifest, Parsed},
+    permission,
+};
+use rockstar_proto::plugin::Description;
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use tokio::{net::UnixListener, task::AbortHandle, time::Instant};
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub handshake: Duration,
+    pub initialize: Duration,
+    pub start: Duration,
+    pub config_change: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            initialize: Duration::from_secs(60),
+            start: Duration::from_secs(60),
+            config_change: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What launching needs of the sidecar.
+#[derive(Debug)]
+pub struct Launcher {
+    pub spawner: Spawner,
+    pub store: Store,
+    /// The private directories are made here.
+    pub run: std::path::PathBuf,
+    pub limits: Limits,
+    pub registry: Arc<Registry>,
+}
+
+/// A plugin's process with all that belongs to it. Dropping it ends all of it at once.
+#[derive(Debug)]
+pub struct Launched {
+    pub instance: Arc<Instance>,
+    pub process: Process,
+    pub artifact: Artifact,
+    context: AbortHandle,
+    _directory: PrivateDirectory,
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        self.instance.link().set_down();
+        self.context.abort();
+    }
+}
+
+impl Launcher {
+    /// Brings up a process of the target, up to the handshake.
+    pub async fn launch(&self, target: &Target, slot: &Arc<Slot>) -> Result<Launched, Failure> {
+        let artifact = match &target.pinned {
+            Some(artifact) => artifact.clone(),
+            None => self.store.fetch(&target.body.source, target.pull_secret.as_deref()).await?,
+        };
+        let manifest = agreed(&artifact, target)?;
+        let (program, arguments) = artifact.command(&manifest)?;
+        let directory = PrivateDirectory::new(&self.run).map_err(disk)?;
+        let listener = UnixListener::bind(directory.host_socket()).map_err(disk)?;
+        let launch = Launch {
+            plugin: slot.name().to_owned(),
+            program,
+            arguments,
+            environment: environment(target, &artifact, directory.path()),
+            directory: directory.path().to_owned(),
+            memory: target.body.resources.memory,
+        };
+        let mut process = Process::start(&self.spawner, &launch).await.map_err(not_started)?;
+        let deadline = Instant::now() + self.limits.handshake;
+        let (link, description) =
+            match handshake::shake(&process, &directory.plugin_socket(), &manifest, deadline).await {
+                Ok(link) => link,
+                Err(error) => return Err(with_last_lines(error, &mut process).await),
+            };
+        let manifest = Arc::new(with_schema(manifest, &description));
+        let instance = Arc::new(instance(target, manifest, link)?);
+        let context = context::serve(listener, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.registry));
+        Ok(Launched { instance, process, artifact, context, _directory: directory })
+    }
+}
+
+/// The manifest to go by: the declared one, which the artifact's own must not contradict.
+fn agreed(artifact: &Artifact, target: &Target) -> Result<Manifest, Failure> {
+    let declared = &target.body.manifest;
+    if artifact.has_manifest() {
+        same(artifact.manifest()?, target)?;
+    }
+    permission::check_declared(declared, &target.assignment.permissions)
+        .map_err(|error| Failure::revision(Step::Load, "PermissionMismatch", error))?;
+    Ok(declared.clone())
+}
+
+fn same(parsed: Parsed, target: &Target) -> Result<(), Failure> {
+    warn(&target.assignment.plugin, &parsed.warnings);
+    let (own, declared) = (parsed.manifest, &target.body.manifest);
+    let pairs =
+        [("name", own.name, declared.name.clone()), ("version", own.version.to_string(), declared.version.to_string())];
+    for (field, own, declared) in pairs {
+        if own != declared {
+            let text = format!("manifest mismatch: {field} is '{declared}' as declared but '{own}' in the artifact");
+            return Err(Failure::revision(Step::Load, "ManifestMismatch", text));
+        }
+    }
+    Ok(())
+}
+
+/// The manifest's keys rule; keys that only the plugin reports are added.
+fn with_schema(mut manifest: Manifest, description: &Description) -> Manifest {
+    let reported = description.config_schema.as_ref().map(|m| Value::Object(m.to_json()));
+    match reported.map(|schema| manifest::config_schema(&schema)) {
+        None => {}
+        Some(Ok(schema)) => {
+            for (key, rule) in schema {
+                manifest.config.entry(key).or_insert(rule);
+            }
+        }
+        Some(Err(error)) => warn(&manifest.name, &[format!("what ConfigSchema reports is ignored: {error}")]),
+    }
+    manifest
+}
+
+fn instance(target: &Target, manifest: Arc<Manifest>, link: Link) -> Result<Instance, Failure> {
+    let config = configure(&manifest, target)?;
+    let (revision, permissions) = (target.assignment.revision.clone(), target.assignment.permissions.clone());
+    Ok(Instance::new(Parts { manifest, revision, link, config, permissions }))
+}
+
+/// The values of a target with the schema's defaults.
+pub fn configure(manifest: &Manifest, target: &Target) -> Result<Map<String, Value>, Failure> {
+    let applied = config::apply(&manifest.config, &target.assignment.config)
+        .map_err(|error| Failure::revision(Step::Load, "ConfigInvalid", error))?;
+    warn(&manifest.name, &applied.warnings);
+    Ok(applied.values)
+}
+
+/// All that a plugin sees of the outside; nothing of the sidecar's own.
+fn environment(target: &Target, artifact: &Artifact, directory: &Path) -> BTreeMap<String, String> {
+    let path = |p: &Path| p.display().to_string();
+    let given = target.body.env.iter().map(|(k, v)| (k.clone(), v.clone()));
+    let own = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
+        ("HOME", path(&directory.join(directory::DATA))),
+        ("TMPDIR", path(&directory.join(directory::TEMPORARY))),
+        ("GOMEMLIMIT", target.body.resources.memory.to_string()),
+    ];
+    let ours = [
+        ("ROCKSTAR_PLUGIN_SOCKET", directory::PLUGIN_SOCKET.to_owned()),
+        ("ROCKSTAR_HOST_SOCKET", directory::HOST_SOCKET.to_owned()),
+        ("ROCKSTAR_PLUGIN_DIR", path(&artifact.directory)),
+        ("ROCKSTAR_PLUGIN_NAME", target.assignment.plugin.clone()),
+    ];
+    let named = |(key, value): (&str, String)| (key.to_owned(), value);
+    own.map(named).into_iter().chain(given).chain(ours.map(named)).collect()
+}
+
+fn warn(plugin: &str, warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(plugin, "Plugin {plugin}: {warning}");
+    }
+}
+
+fn disk(cause: std::io::Error) -> Failure {
+    let text = format!("failed to make the plugin's private directory: {cause}");
+    Failure::environment(Step::Load, "StorageUnavailable", text)
+}
+
+fn not_started(error: SpawnError) -> Failure {
+    match error {
+        SpawnError::Execute { .. } => Failure::revision(Step::Load, "ExecFailed", error),
+        SpawnError::Spawn(_) | SpawnError::Slow => Failure::environment(Step::Load, "SpawnFailed", error),
+    }
+}
+
+async fn with_last_lines(error: HandshakeError, process: &mut Process) -> Failure {
+    let message = format!("{error}{}", last_lines(process).await);
+    Failure { class: Class::Revision, step: Step::Load, reason: error.reason(), message }
+}
+
+/// What a text about a process ends with, if it printed anything.
+pub async fn last_lines(process: &mut Process) -> String {
+    match process.last_lines().await {
+        lines if lines.is_empty() => String::new(),
+        lines => format!("; last lines on stderr: {}", lines.join(" | ")),
+    }
+}

@@ -1,0 +1,169 @@
+//! The handshake: connect to the plugin's socket, ask what it is, and check it against its manifest. Does I/O.
+
+use crate::{
+    link::{CallError, Link, PROTOCOL},
+    process::{Ended, Process},
+};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rockstar_core::{duration, manifest::Manifest};
+use rockstar_proto::plugin::{self, Description};
+use std::{io, path::Path, time::Duration};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep, timeout_at},
+};
+use tonic::transport::{Channel, Endpoint, Uri};
+
+/// The reference's eleven, in its order.
+const METHODS: [&str; 11] = [
+    "Name",
+    "Version",
+    "Description",
+    "Author",
+    "Dependencies",
+    "Initialize",
+    "Start",
+    "Stop",
+    "Cleanup",
+    "ConfigSchema",
+    "OnConfigChange",
+];
+/// Between attempts to connect.
+const PAUSE: Duration = Duration::from_millis(5);
+const WINDOW: u32 = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("plugin process ended before the handshake: {0}")]
+    Ended(Ended),
+    #[error("plugin did not listen on its socket within {}", duration::format(*.0))]
+    NeverListened(Duration),
+    #[error("plugin did not answer the handshake within {}", duration::format(*.0))]
+    NeverAnswered(Duration),
+    #[error("plugin does not speak the plugin protocol on its socket: {0}")]
+    NoProtocol(String),
+    #[error("plugin speaks version {0} of the plugin protocol, this host version {PROTOCOL}")]
+    WrongProtocol(u32),
+    #[error("plugin does not implement required interface: missing method {0}")]
+    MissingMethod(&'static str),
+    #[error("manifest mismatch: {field} is '{manifest}' in the manifest but the plugin reports '{reported}'")]
+    Disagrees { field: &'static str, manifest: String, reported: String },
+}
+
+impl HandshakeError {
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Ended(_) => "ExitedEarly",
+            Self::NeverListened(_) | Self::NeverAnswered(_) => "HandshakeTimeout",
+            Self::NoProtocol(_) | Self::WrongProtocol(_) => "HandshakeFailed",
+            Self::MissingMethod(_) => "InterfaceNotImplemented",
+            Self::Disagrees { .. } => "ManifestMismatch",
+        }
+    }
+}
+
+/// Ends early when the process does.
+pub(super) async fn shake(
+    process: &Process,
+    socket: &Path,
+    manifest: &Manifest,
+    deadline: Instant,
+) -> Result<(Link, Description), HandshakeError> {
+    let limit = deadline.saturating_duration_since(Instant::now());
+    tokio::select! {
+        biased;
+        link = talk(socket, manifest, deadline, limit) => match link {
+            // A process that is ending closes its sockets first: its end says more.
+            Err(HandshakeError::NoProtocol(text)) => Err(ended_soon(process, text).await),
+            link => link,
+        },
+        ended = process.ended() => Err(HandshakeError::Ended(ended)),
+    }
+}
+
+async fn ended_soon(process: &Process, text: String) -> HandshakeError {
+    let soon = Instant::now() + Duration::from_millis(200);
+    timeout_at(soon, process.ended()).await.map_or(HandshakeError::NoProtocol(text), HandshakeError::Ended)
+}
+
+async fn talk(
+    socket: &Path,
+    manifest: &Manifest,
+    deadline: Instant,
+    limit: Duration,
+) -> Result<(Link, Description), HandshakeError> {
+    let stream = timeout_at(deadline, connect(socket)).await.map_err(|_| HandshakeError::NeverListened(limit))?;
+    let failed = |error| match error {
+        CallError::Timeout => HandshakeError::NeverAnswered(limit),
+        other => HandshakeError::NoProtocol(other.to_string()),
+    };
+    let channel = timeout_at(deadline, channel(stream)).await.map_err(|_| HandshakeError::NeverAnswered(limit))?;
+    let channel = channel.map_err(|cause| HandshakeError::NoProtocol(cause.to_string()))?;
+    let description = Link::describe(channel.clone(), deadline).await.map_err(failed)?;
+    check(&description, manifest)?;
+    let link = Link::open(channel, &description, deadline).await.map_err(failed)?;
+    Ok((link, description))
+}
+
+async fn connect(socket: &Path) -> UnixStream {
+    loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => return stream,
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Of this one connection: when it is lost, so is the plugin.
+async fn channel(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
+    let stream = Mutex::new(Some(TokioIo::new(stream)));
+    let connector = tower::service_fn(move |_: Uri| {
+        let stream = stream.lock().take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected));
+        std::future::ready(stream)
+    });
+    Endpoint::from_static("http://localhost")
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .connect_with_connector(connector)
+        .await
+}
+
+fn check(description: &Description, manifest: &Manifest) -> Result<(), HandshakeError> {
+    if description.protocol != PROTOCOL {
+        return Err(HandshakeError::WrongProtocol(description.protocol));
+    }
+    let missing = METHODS.into_iter().find(|m| !description.methods.iter().any(|d| d == m));
+    if let Some(method) = missing {
+        return Err(HandshakeError::MissingMethod(method));
+    }
+    let pairs = [
+        ("name", manifest.name.clone(), description.name.clone()),
+        ("version", manifest.version.to_string(), description.version.clone()),
+        ("description", manifest.description.clone(), description.description.clone()),
+        ("author", manifest.author.clone(), description.author.clone()),
+        ("dependencies", declared(manifest), reported(&description.dependencies)),
+    ];
+    match pairs.into_iter().find(|(_, manifest, reported)| manifest.trim() != reported.trim()) {
+        Some((field, manifest, reported)) => Err(HandshakeError::Disagrees { field, manifest, reported }),
+        None => Ok(()),
+    }
+}
+
+fn declared(manifest: &Manifest) -> String {
+    written(manifest.dependencies.iter().map(|d| (d.name.as_str(), d.version.as_str(), d.optional)))
+}
+
+fn reported(dependencies: &[plugin::Dependency]) -> String {
+    written(dependencies.iter().map(|d| (d.name.as_str(), d.version.as_str(), d.optional)))
+}
+
+/// In a fixed order, since the order says nothing.
+fn written<'a>(dependencies: impl Iterator<Item = (&'a str, &'a str, bool)>) -> String {
+    let mut written: Vec<_> = dependencies
+        .map(|(name, version, optional)| format!("{name} {version}{}", if optional { " (optional)" } else { "" }))
+        .collect();
+    written.sort();
+    written.join(", ")
+}

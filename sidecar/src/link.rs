@@ -1,0 +1,231 @@
+//! The connection to one plugin process: lifecycle calls, and calls of the hot path, either one gRPC call each or
+//! many on one stream. Every call has a deadline. Ends with the process; never reconnects.
+
+mod multiplex;
+
+use multiplex::Multiplex;
+use prost::Message;
+use rockstar_proto::{
+    plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
+    types::{Empty, Failure},
+};
+use std::{
+    error::Error as _,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, timeout_at},
+};
+use tonic::{Code, Request, Response, Status, transport::Channel};
+
+/// The protocol version that this host speaks.
+pub const PROTOCOL: u32 = 1;
+/// The largest message on a shared stream; a larger one would stall the others.
+pub const MAX_FRAME: usize = 256 << 10;
+const DEFAULT_CONCURRENCY: usize = 256;
+
+/// Why a call got no reply. What the plugin itself answered as failure is a reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    #[error("no answer before the deadline")]
+    Timeout,
+    #[error("plugin process is unreachable: {0}")]
+    Unreachable(String),
+    /// A gRPC error of the plugin's own server, e.g. an exception in its handler.
+    #[error("{0}")]
+    Failed(String),
+    #[error("plugin broke the protocol: {0}")]
+    Protocol(String),
+    #[error("message of {0} bytes is larger than {MAX_FRAME}")]
+    TooLarge(usize),
+}
+
+/// Why a lifecycle call failed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LifecycleError {
+    #[error("{}", .0.text)]
+    Failed(Failure),
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Link {
+    client: PluginClient<Channel>,
+    /// Calls in flight.
+    room: Semaphore,
+    stream: Option<Multiplex>,
+    ids: AtomicU64,
+    down: Arc<Down>,
+}
+
+/// Whether the connection, or the process behind it, is gone.
+#[derive(Debug, Default)]
+struct Down {
+    flag: AtomicBool,
+    told: Notify,
+}
+
+impl Down {
+    fn set(&self) {
+        self.flag.store(true, SeqCst);
+        self.told.notify_waiters();
+    }
+
+    fn get(&self) -> bool {
+        self.flag.load(SeqCst)
+    }
+
+    async fn wait(&self) {
+        loop {
+            let told = self.told.notified();
+            if self.get() {
+                return;
+            }
+            told.await;
+        }
+    }
+}
+
+impl Link {
+    /// Over a connected channel, after the handshake. Opens the stream if the plugin serves it.
+    pub async fn open(channel: Channel, description: &Description, deadline: Instant) -> Result<Self, CallError> {
+        let client = client(channel);
+        let down = Arc::new(Down::default());
+        let stream = match description.dispatch {
+            true => Some(within(deadline, Multiplex::open(client.clone(), Arc::clone(&down))).await?),
+            false => None,
+        };
+        let room = match description.max_concurrent {
+            0 => DEFAULT_CONCURRENCY,
+            n => usize::try_from(n).unwrap_or(DEFAULT_CONCURRENCY).min(Semaphore::MAX_PERMITS),
+        };
+        Ok(Self { client, room: Semaphore::new(room), stream, ids: AtomicU64::new(1), down })
+    }
+
+    /// The handshake's question, before there is a link.
+    pub async fn describe(channel: Channel, deadline: Instant) -> Result<Description, CallError> {
+        let request = DescribeRequest { protocols: vec![PROTOCOL], host_version: env!("CARGO_PKG_VERSION").to_owned() };
+        let mut client = client(channel);
+        within(deadline, client.describe(timed(request, deadline))).await.map(Response::into_inner)
+    }
+
+    /// Makes a call and waits for its reply; `call.id` and `call.timeout_ms` are filled in. Dropping the future cancels
+    /// the call: its reply, should it come, is dropped.
+    pub async fn call(&self, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
+        call.id = self.ids.fetch_add(1, SeqCst);
+        call.timeout_ms = left(deadline);
+        let size = call.encoded_len();
+        if size > MAX_FRAME {
+            return Err(CallError::TooLarge(size));
+        }
+        let _room = timeout_at(deadline, self.room.acquire()).await.map_err(|_| CallError::Timeout)?;
+        let reply = match &self.stream {
+            Some(stream) => stream.call(call, deadline).await,
+            None => within(deadline, self.client.clone().handle(timed(call, deadline))).await.map(Response::into_inner),
+        };
+        self.notice(reply)
+    }
+
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.down.get()
+    }
+
+    /// The process is gone, or about to be.
+    pub fn set_down(&self) {
+        self.down.set();
+    }
+
+    /// Returns when the process or the connection to it is gone.
+    pub async fn lost(&self) {
+        self.down.wait().await;
+    }
+
+    pub async fn initialize(&self, config: Config, deadline: Instant) -> Result<(), LifecycleError> {
+        let mut client = self.client.clone();
+        self.outcome(within(deadline, client.initialize(timed(config, deadline))).await)
+    }
+
+    pub async fn start(&self, deadline: Instant) -> Result<(), LifecycleError> {
+        let mut client = self.client.clone();
+        self.outcome(within(deadline, client.start(timed(Empty {}, deadline))).await)
+    }
+
+    pub async fn stop(&self, deadline: Instant) -> Result<(), LifecycleError> {
+        let mut client = self.client.clone();
+        self.outcome(within(deadline, client.stop(timed(Empty {}, deadline))).await)
+    }
+
+    pub async fn cleanup(&self, deadline: Instant) -> Result<(), LifecycleError> {
+        let mut client = self.client.clone();
+        self.outcome(within(deadline, client.cleanup(timed(Empty {}, deadline))).await)
+    }
+
+    pub async fn on_config_change(&self, config: Config, deadline: Instant) -> Result<(), LifecycleError> {
+        let mut client = self.client.clone();
+        self.outcome(within(deadline, client.on_config_change(timed(config, deadline))).await)
+    }
+
+    pub async fn ping(&self, deadline: Instant) -> Result<(), CallError> {
+        let mut client = self.client.clone();
+        let answer = within(deadline, client.ping(timed(Empty {}, deadline))).await.map(|_| ());
+        self.notice(answer)
+    }
+
+    fn outcome(&self, answer: Result<Response<Outcome>, CallError>) -> Result<(), LifecycleError> {
+        match self.notice(answer)?.into_inner().failure {
+            Some(failure) => Err(LifecycleError::Failed(failure)),
+            None => Ok(()),
+        }
+    }
+
+    fn notice<T>(&self, answer: Result<T, CallError>) -> Result<T, CallError> {
+        if matches!(answer, Err(CallError::Unreachable(_))) {
+            self.set_down();
+        }
+        answer
+    }
+}
+
+fn client(channel: Channel) -> PluginClient<Channel> {
+    PluginClient::new(channel).max_decoding_message_size(4 * MAX_FRAME).max_encoding_message_size(4 * MAX_FRAME)
+}
+
+async fn within<T>(deadline: Instant, call: impl Future<Output = Result<T, Status>>) -> Result<T, CallError> {
+    match timeout_at(deadline, call).await {
+        Err(_) => Err(CallError::Timeout),
+        Ok(answer) => answer.map_err(|status| broken(&status)),
+    }
+}
+
+fn broken(status: &Status) -> CallError {
+    // Only what the transport made up has a source; the rest came from the plugin.
+    let text = status.message().to_owned();
+    match status.code() {
+        _ if status.source().is_some() => CallError::Unreachable(text),
+        Code::Unavailable => CallError::Unreachable(text),
+        Code::DeadlineExceeded => CallError::Timeout,
+        Code::Unimplemented => CallError::Protocol(format!("not implemented: {text}")),
+        _ => CallError::Failed(text),
+    }
+}
+
+/// Tells the plugin how long it has, as stock gRPC does.
+fn timed<T>(message: T, deadline: Instant) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(u64::from(left(deadline))));
+    request
+}
+
+fn left(deadline: Instant) -> u32 {
+    let left = deadline.saturating_duration_since(Instant::now());
+    u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1)
+}

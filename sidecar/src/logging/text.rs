@@ -1,0 +1,61 @@
+//! `[LEVEL] text`. What a plugin printed or logged begins with its name and shows its fields; our own texts say all
+//! themselves. Pure.
+
+use std::fmt::{self, Write};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
+
+#[derive(Debug)]
+pub(super) struct Text;
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        let level = level(*event.metadata().level());
+        match event.metadata().target() {
+            "plugin" => writeln!(writer, "[{level}] {}: {}{}", parts.plugin, parts.message, parts.fields),
+            _ => writeln!(writer, "[{level}] {}", parts.message),
+        }
+    }
+}
+
+const fn level(level: Level) -> &'static str {
+    match level {
+        Level::TRACE | Level::DEBUG => "DEBUG",
+        Level::INFO => "INFO",
+        Level::WARN => "WARN",
+        Level::ERROR => "ERROR",
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    plugin: String,
+    message: String,
+    fields: String,
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "plugin" => self.plugin = value.to_owned(),
+            "message" => self.message = value.to_owned(),
+            name => drop(write!(self.fields, " {name}={value}")),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}

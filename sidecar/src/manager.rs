@@ -1,0 +1,114 @@
+//! What runs in this sidecar, and every way to change it: one applier for desired sets, the reference's calls, what is
+//! done about crashes. Does I/O through the launcher.
+
+mod all;
+mod apply;
+mod back;
+mod calls;
+mod crash;
+mod journal;
+mod plugin;
+mod query;
+mod serve;
+mod trial;
+mod unload;
+mod wave;
+
+pub use apply::{Applied, Desired, GroupOutcome, GroupResult};
+pub use calls::ManagerError;
+pub use journal::{Journal, LogOnly, Verdict};
+pub use query::PluginInfo;
+
+use crate::{launch::Launcher, registry::Registry, slot::Slot, target::Target};
+use arc_swap::ArcSwap;
+use crash::Event;
+use parking_lot::Mutex;
+use plugin::Plugin;
+use semver::Version;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+};
+use tokio::{sync::mpsc, task::AbortHandle};
+
+const EVENTS: usize = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Manager {
+    registry: Arc<Registry>,
+    launcher: Launcher,
+    framework: ArcSwap<Version>,
+    plugins: Mutex<BTreeMap<String, Arc<Plugin>>>,
+    /// Sets are applied one after another.
+    applying: tokio::sync::Mutex<()>,
+    journal: Box<dyn Journal>,
+    events: mpsc::Sender<Event>,
+    keeper: AbortHandle,
+}
+
+impl Manager {
+    #[must_use]
+    pub fn new(
+        registry: Arc<Registry>,
+        launcher: Launcher,
+        framework: Version,
+        journal: Box<dyn Journal>,
+    ) -> Arc<Self> {
+        let (events, inbox) = mpsc::channel(EVENTS);
+        Arc::new_cyclic(|myself: &Weak<Self>| Self {
+            registry,
+            launcher,
+            framework: ArcSwap::from_pointee(framework),
+            plugins: Mutex::default(),
+            applying: tokio::sync::Mutex::default(),
+            journal,
+            events,
+            keeper: tokio::spawn(crash::keep(myself.clone(), inbox)).abort_handle(),
+        })
+    }
+
+    #[must_use]
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    #[must_use]
+    pub fn framework(&self) -> Arc<Version> {
+        self.framework.load_full()
+    }
+
+    pub fn set_framework(&self, version: Version) {
+        self.framework.store(Arc::new(version));
+    }
+
+    fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
+        self.plugins.lock().get(name).cloned()
+    }
+
+    /// The plugin of that name, made if it is new.
+    fn plugin_for(&self, target: &Target) -> Arc<Plugin> {
+        let mut plugins = self.plugins.lock();
+        let made = || Arc::new(Plugin::new(Slot::new(target.name(), target.assignment.policies.clone())));
+        Arc::clone(plugins.entry(target.name().to_owned()).or_insert_with(made))
+    }
+
+    /// All plugins by name.
+    fn all(&self) -> BTreeMap<String, Arc<Plugin>> {
+        self.plugins.lock().clone()
+    }
+
+    /// Gives the registry the plugins in load order, and tells its readers.
+    fn publish(&self) -> u64 {
+        let plugins = self.all();
+        let order = self.load_order();
+        let slots = order.iter().filter_map(|name| Some((name.clone(), Arc::clone(plugins.get(name)?.slot()))));
+        self.registry.set(slots.collect())
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}

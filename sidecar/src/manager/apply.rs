@@ -1,0 +1,199 @@
+//! The one applier: from what runs to a desired set, whoever desires it. Plugins whose revision changed move in groups;
+//! of the others only what may change while they run.
+
+use super::{
+    Manager,
+    plugin::Plugin,
+    wave::{Step, Wave},
+};
+use crate::{
+    failure::{Class, Failure, Step as FailedStep},
+    launch,
+    target::{self, Target},
+};
+use rockstar_core::resolve::{self, Set};
+use rockstar_proto::plugin;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::time::Instant;
+
+/// A set that should run.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    pub targets: Vec<Target>,
+    /// What a plugin goes back to if nothing of it runs yet.
+    pub fallback: BTreeMap<String, Target>,
+    /// Groups with one of these stay as they are.
+    pub held_back: BTreeSet<String>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    pub groups: Vec<GroupResult>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupResult {
+    pub plugins: Vec<String>,
+    pub outcome: GroupOutcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupOutcome {
+    Applied,
+    /// The named plugin failed.
+    RolledBack(String, Failure),
+    /// The named plugin could not be brought up here; worth another attempt.
+    Waiting(String, Failure),
+}
+
+impl GroupOutcome {
+    pub(super) fn failed(name: &str, failure: &Failure) -> Self {
+        match failure.class {
+            Class::Revision => Self::RolledBack(name.to_owned(), failure.clone()),
+            Class::Environment => Self::Waiting(name.to_owned(), failure.clone()),
+        }
+    }
+}
+
+impl Applied {
+    /// The first failure of each group, with its plugin.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
+        self.groups.iter().filter_map(|g| match &g.outcome {
+            GroupOutcome::Applied => None,
+            GroupOutcome::RolledBack(name, failure) | GroupOutcome::Waiting(name, failure) => {
+                Some((name.as_str(), failure))
+            }
+        })
+    }
+}
+
+impl Manager {
+    /// Brings what runs to the desired set. Until the first set ran, all groups move at once and callers wait; later one
+    /// group after another.
+    pub async fn apply(&self, desired: &Desired) -> Applied {
+        let _turn = self.applying.lock().await;
+        let running = self.running_targets();
+        let (old, new) = (target::set(running.values()), target::set(&desired.targets));
+        let mut groups = self.adjust(desired, &old, &new).await;
+        let waves = self.waves(desired, &old, &new);
+        for steps in waves {
+            groups.extend(Wave::new(self, steps, None).await.run().await);
+        }
+        self.publish();
+        self.registry.set_ready();
+        Applied { groups }
+    }
+
+    fn running_targets(&self) -> BTreeMap<String, Target> {
+        self.all().into_iter().filter_map(|(name, plugin)| Some((name, (*plugin.current()?).clone()))).collect()
+    }
+
+    /// Steps for each wave, in load order.
+    fn waves(&self, desired: &Desired, old: &Set, new: &Set) -> Vec<Vec<Step>> {
+        let by_name: BTreeMap<_, _> = desired.targets.iter().map(|t| (t.name(), t)).collect();
+        let groups = resolve::change_groups(old, new);
+        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains(p)));
+        let steps = groups.enumerate().map(|(number, group)| {
+            let step = |name: &String| self.step(name, by_name.get(name.as_str()).copied(), desired, number);
+            group.plugins.iter().filter_map(step).collect::<Vec<_>>()
+        });
+        match *self.registry.ready().borrow() {
+            true => steps.collect(),
+            false => self.all_at_once(steps.flatten().collect(), new),
+        }
+    }
+
+    fn all_at_once(&self, mut steps: Vec<Step>, new: &Set) -> Vec<Vec<Step>> {
+        let order: BTreeMap<_, _> = resolve::load_order(new).into_iter().enumerate().map(|(i, n)| (n, i)).collect();
+        steps.sort_by_key(|s| order.get(s.plugin.name()).copied());
+        if steps.is_empty() { vec![] } else { vec![steps] }
+    }
+
+    fn step(&self, name: &str, target: Option<&Target>, desired: &Desired, group: usize) -> Option<Step> {
+        let plugin = match target {
+            Some(target) => self.plugin_for(target),
+            None => self.plugin(name)?,
+        };
+        Some(Step { plugin, new: target.cloned(), fallback: desired.fallback.get(name).cloned(), group })
+    }
+
+    /// What changes without a move: policies, grants, configuration.
+    async fn adjust(&self, desired: &Desired, old: &Set, new: &Set) -> Vec<GroupResult> {
+        let same = |t: &&Target| {
+            let revision = |set: &Set| set.get(t.name()).map(|m| m.revision.clone());
+            revision(old).is_some() && revision(old) == revision(new)
+        };
+        let mut results = Vec::new();
+        for target in desired.targets.iter().filter(same) {
+            let Some(plugin) = self.plugin(target.name()) else { continue };
+            let outcome = match self.adjust_one(&plugin, target).await {
+                Ok(()) => GroupOutcome::Applied,
+                Err(failure) => GroupOutcome::failed(target.name(), &failure),
+            };
+            results.push(GroupResult { plugins: vec![target.name().to_owned()], outcome });
+        }
+        results
+    }
+
+    async fn adjust_one(&self, plugin: &Arc<Plugin>, target: &Target) -> Result<(), Failure> {
+        let work = plugin.lock().await;
+        let Some(current) = plugin.current() else { return Ok(()) };
+        let slot = plugin.slot();
+        let mut now = Target { assignment: target.assignment.clone(), ..(*current).clone() };
+        now.stable |= target.stable;
+        slot.set_policies(target.assignment.policies.clone());
+        let Some(running) = &work.running else {
+            plugin.set_current(Some(now));
+            return Ok(());
+        };
+        let instance = running.instance();
+        instance.set_permissions(target.assignment.permissions.clone());
+        let changed = self.reconfigure(plugin, instance, target).await;
+        if changed.is_err() {
+            now.assignment.config = current.assignment.config.clone();
+        }
+        plugin.set_current(Some(now));
+        changed
+    }
+
+    /// OnConfigChange, if the values with their defaults differ. A refused change leaves the old ones.
+    async fn reconfigure(
+        &self,
+        plugin: &Plugin,
+        instance: &crate::instance::Instance,
+        target: &Target,
+    ) -> Result<(), Failure> {
+        let refused = |text: String| Failure::revision(FailedStep::ConfigChange, "ConfigChangeRefused", text);
+        let values = launch::configure(instance.manifest(), target).map_err(|f| refused(f.message));
+        let outcome = match values {
+            Ok(values) if values == *instance.config() => return Ok(()),
+            Ok(values) => {
+                let generation = plugin.slot().state().config_generation + 2;
+                let config = plugin::Config { values: Some((&values).into()), generation };
+                let deadline = Instant::now() + self.launcher.limits.config_change;
+                let answer = instance.link().on_config_change(config, deadline).await;
+                answer.map(|()| instance.set_config(values)).map_err(|error| refused(error.to_string()))
+            }
+            Err(failure) => Err(failure),
+        };
+        match &outcome {
+            Ok(()) => {
+                plugin.slot().update(|state| state.config_generation += 1);
+                tracing::info!(plugin = plugin.name(), "Plugin {} configuration changed", plugin.name());
+            }
+            Err(failure) => {
+                plugin.slot().record.error(&failure.message);
+                tracing::error!(
+                    plugin = plugin.name(),
+                    "Plugin {} refused its configuration: {failure}",
+                    plugin.name()
+                );
+            }
+        }
+        outcome
+    }
+}

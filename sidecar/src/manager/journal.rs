@@ -1,0 +1,37 @@
+//! Where trials are written down before they begin and after they ended, so that a sidecar that dies in one knows.
+
+use crate::{failure::Failure, target::Target};
+
+/// How a trial ended.
+#[derive(Clone, Debug)]
+pub enum Verdict<'a> {
+    /// All outlived their grace period.
+    Proven,
+    /// This one failed; all are gone back.
+    Failed(&'a Target, &'a Failure),
+    /// It could not be told here: the environment failed, or another set came in between.
+    Undecided,
+}
+
+/// Told by the manager. Implementations return when it is on disk.
+pub trait Journal: Send + Sync + std::fmt::Debug {
+    /// Before the first process of these targets is started.
+    fn begins(&self, targets: &[Target]);
+    fn ends(&self, targets: &[Target], verdict: Verdict<'_>);
+    /// A plugin without a version before it that fails in its grace period is given up, rather than restarted.
+    fn gives_up(&self) -> bool;
+}
+
+/// Where nobody has to be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogOnly;
+
+impl Journal for LogOnly {
+    fn begins(&self, _: &[Target]) {}
+
+    fn ends(&self, _: &[Target], _: Verdict<'_>) {}
+
+    fn gives_up(&self) -> bool {
+        false
+    }
+}

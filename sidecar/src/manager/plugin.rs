@@ -1,0 +1,94 @@
+//! One plugin as the manager knows it. Memory only.
+
+use super::{crash::Crashes, trial::Trial};
+use crate::{
+    running::Running,
+    slot::{Slot, Stage, Status},
+    target::Target,
+};
+use arc_swap::ArcSwapOption;
+use std::sync::Arc;
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::AbortHandle,
+};
+
+#[derive(Debug)]
+pub(super) struct Plugin {
+    slot: Arc<Slot>,
+    /// What runs, or ran before it crashed.
+    current: ArcSwapOption<Target>,
+    /// What should run; shown where nothing does.
+    wanted: ArcSwapOption<Target>,
+    work: Arc<Mutex<Work>>,
+}
+
+/// What only one operation at a time may touch.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) running: Option<Running>,
+    pub(super) watcher: Option<Watcher>,
+    pub(super) trial: Option<Arc<Trial>>,
+    pub(super) crashes: Crashes,
+}
+
+/// The task that watches a process; ends with it.
+#[derive(Debug)]
+pub(super) struct Watcher(pub(super) AbortHandle);
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Plugin {
+    pub(super) fn new(slot: Slot) -> Self {
+        Self {
+            slot: Arc::new(slot),
+            current: ArcSwapOption::empty(),
+            wanted: ArcSwapOption::empty(),
+            work: Arc::default(),
+        }
+    }
+
+    pub(super) const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.slot.name()
+    }
+
+    pub(super) fn current(&self) -> Option<Arc<Target>> {
+        self.current.load_full()
+    }
+
+    pub(super) fn set_current(&self, target: Option<Target>) {
+        self.current.store(target.map(Arc::new));
+    }
+
+    pub(super) fn set_wanted(&self, target: Option<Target>) {
+        self.wanted.store(target.map(Arc::new));
+    }
+
+    /// What is reported of it.
+    pub(super) fn shown(&self) -> Option<Arc<Target>> {
+        self.current().or_else(|| self.wanted.load_full())
+    }
+
+    pub(super) async fn lock(&self) -> OwnedMutexGuard<Work> {
+        Arc::clone(&self.work).lock_owned().await
+    }
+
+    pub(super) fn set_status(&self, status: Status) {
+        self.slot.update(|state| state.status = status);
+    }
+
+    /// Nothing serves any more, for a reason that is recorded.
+    pub(super) fn down(&self, error: &str) {
+        self.slot.set_stage(Stage::Down);
+        self.slot.record.error(error);
+        self.set_status(Status::Error);
+    }
+}

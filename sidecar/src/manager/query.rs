@@ -1,0 +1,81 @@
+//! What is known of the plugins, for the reference's questions. Memory only.
+
+use super::Manager;
+use crate::{
+    slot::{Health, State},
+    target::{self, Target},
+};
+use rockstar_core::{
+    manifest::HookType,
+    resolve::{self, ResolveError, Set},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// One plugin, as it is.
+#[derive(Clone, Debug)]
+pub struct PluginInfo {
+    pub name: String,
+    /// What runs, or should; None where nobody knows what would.
+    pub target: Option<Arc<Target>>,
+    pub state: State,
+    /// In the load order, from 1.
+    pub order: usize,
+}
+
+impl Manager {
+    /// All plugins in load order.
+    #[must_use]
+    pub fn list(&self) -> Vec<PluginInfo> {
+        let plugins = self.all();
+        let info = |(index, name): (usize, String)| {
+            let plugin = plugins.get(&name)?;
+            Some(PluginInfo { target: plugin.shown(), state: plugin.slot().state(), order: index + 1, name })
+        };
+        self.load_order().into_iter().enumerate().filter_map(info).collect()
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<PluginInfo> {
+        self.list().into_iter().find(|info| info.name == name)
+    }
+
+    #[must_use]
+    pub fn is_loaded(&self, name: &str) -> bool {
+        self.plugin(name).is_some_and(|p| p.slot().state().loaded_at.is_some())
+    }
+
+    /// None for an unknown name.
+    #[must_use]
+    pub fn health(&self, name: &str) -> Option<(State, Health)> {
+        let plugin = self.plugin(name)?;
+        let hooks = plugin.slot().current().map(|i| i.hooks());
+        let listens: Vec<HookType> = hooks.iter().flat_map(|h| h.iter().map(|h| h.kind)).collect();
+        Some((plugin.slot().state(), plugin.slot().record.health(&listens)))
+    }
+
+    #[must_use]
+    pub fn resolve(&self) -> Vec<ResolveError> {
+        resolve::check(&self.framework(), &self.loaded_set())
+    }
+
+    #[must_use]
+    pub fn graph(&self) -> BTreeMap<String, Vec<String>> {
+        resolve::graph(&self.loaded_set())
+    }
+
+    /// Known plugins in load order; those of whom only the name is known come last.
+    pub(super) fn load_order(&self) -> Vec<String> {
+        let plugins = self.all();
+        let targets: Vec<_> = plugins.values().filter_map(|p| p.shown()).collect();
+        let mut order = resolve::load_order(&target::set(targets.iter().map(|t| &**t)));
+        let rest: Vec<_> = plugins.into_keys().filter(|name| !order.contains(name)).collect();
+        order.extend(rest);
+        order
+    }
+
+    /// Those that are loaded.
+    pub(super) fn loaded_set(&self) -> Set {
+        let loaded: Vec<_> = self.all().values().filter_map(|p| p.current()).collect();
+        target::set(loaded.iter().map(|t| &**t))
+    }
+}

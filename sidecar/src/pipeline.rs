@@ -1,0 +1,92 @@
+//! Leads the application's exchanges through the hooks of all plugins: one task an exchange, streams that carry many of
+//! them, and a pair of unary calls for simple clients. Calls plugins through their links.
+
+mod change;
+mod exchange;
+mod phase;
+mod service;
+mod stages;
+mod stream;
+mod table;
+mod task;
+mod unary;
+mod verdict;
+
+pub use service::service;
+pub use table::{Listening, Table};
+
+use crate::registry::Registry;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+use tokio::sync::{Semaphore, watch};
+
+/// Exchanges whose post_response hooks run at once; those beyond go without, counted.
+const POST_RESPONSE: usize = 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pipeline {
+    registry: Arc<Registry>,
+    version: watch::Receiver<u64>,
+    ready: watch::Receiver<bool>,
+    table: ArcSwap<Table>,
+    making: Mutex<()>,
+    parked: unary::Parked,
+    post_response: Semaphore,
+    skipped: AtomicU64,
+    slow: phase::SlowLog,
+    /// Tells this process's exchanges from those of another one.
+    prefix: u32,
+    next: AtomicU64,
+}
+
+impl Pipeline {
+    #[must_use]
+    pub fn new(registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self {
+            version: registry.version(),
+            ready: registry.ready(),
+            registry,
+            table: ArcSwap::default(),
+            making: Mutex::default(),
+            parked: unary::Parked::default(),
+            post_response: Semaphore::new(POST_RESPONSE),
+            skipped: AtomicU64::new(0),
+            slow: phase::SlowLog::default(),
+            prefix: rand::random(),
+            next: AtomicU64::new(1),
+        })
+    }
+
+    /// The table of hooks that is right now; made anew after each change of the registry.
+    pub fn table(&self) -> Arc<Table> {
+        let table = self.table.load_full();
+        if table.version() == *self.version.borrow() { table } else { self.remake() }
+    }
+
+    fn remake(&self) -> Arc<Table> {
+        let _one = self.making.lock();
+        // Read before the slots: what changes in between makes another version.
+        let version = *self.version.borrow();
+        let table = self.table.load_full();
+        if table.version() == version {
+            return table;
+        }
+        let table = Arc::new(Table::new(version, &self.registry.slots()));
+        self.table.store(Arc::clone(&table));
+        table
+    }
+
+    #[must_use]
+    pub const fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    fn exchange_id(&self) -> String {
+        format!("{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Relaxed))
+    }
+}

@@ -1,0 +1,120 @@
+//! The processes of a session, read from /proc. Does I/O, synchronously; no call blocks.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+};
+
+/// How often a session is searched for processes that were being forked while it was killed.
+const ROUNDS: usize = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    pid: Pid,
+    session: Pid,
+    zombie: bool,
+}
+
+/// Kills all processes of a session.
+pub(super) fn kill(session: Pid) {
+    for _ in 0..ROUNDS {
+        let members: Vec<_> = all().filter(|p| p.session == session && !p.zombie).collect();
+        if members.is_empty() {
+            return;
+        }
+        for member in members {
+            // It may be gone already.
+            kill_process(member.pid, Signal::KILL).ok();
+        }
+    }
+}
+
+/// Kills what left its session and was handed to us when its parent ended: children that are none of `known`.
+pub(super) fn kill_strays(known: impl Fn(Pid) -> bool) {
+    let strays = children("/proc/self/task").unwrap_or_default();
+    for stray in strays.into_iter().filter_map(stat).filter(|p| !p.zombie && !known(p.session) && !known(p.pid)) {
+        kill(stray.session);
+    }
+}
+
+/// Resident bytes of one session.
+pub(super) fn resident(session: Pid) -> u64 {
+    residents(&HashSet::from([session])).get(&session).copied().unwrap_or_default()
+}
+
+/// Resident bytes by session. Looks only at our own descendants, where the kernel lists children.
+pub(super) fn residents(sessions: &HashSet<Pid>) -> HashMap<Pid, u64> {
+    let page = rustix::param::page_size() as u64;
+    let candidates = descendants().unwrap_or_else(|| all().map(|p| p.pid).collect());
+    let mut sums = HashMap::new();
+    for process in candidates.into_iter().filter_map(stat).filter(|p| sessions.contains(&p.session)) {
+        *sums.entry(process.session).or_default() += resident_pages(process.pid) * page;
+    }
+    sums
+}
+
+fn all() -> impl Iterator<Item = Stat> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| pid(e.file_name().to_str()?)).filter_map(stat)
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat", pid = pid.as_raw_nonzero())).ok()?)
+}
+
+/// `pid (name) state ppid pgrp session …`; the name may hold anything, parentheses included.
+fn parse(own: Pid, line: &str) -> Option<Stat> {
+    let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X");
+    let session = pid(fields.nth(2)?)?;
+    Some(Stat { pid: own, session, zombie })
+}
+
+fn pid(text: &str) -> Option<Pid> {
+    Pid::from_raw(text.parse().ok()?)
+}
+
+fn resident_pages(pid: Pid) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{}/statm", pid.as_raw_nonzero())).unwrap_or_default();
+    statm.split_ascii_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
+/// None if the kernel does not list children.
+fn descendants() -> Option<Vec<Pid>> {
+    let mut found = Vec::new();
+    let mut open = children("/proc/self/task")?;
+    while let Some(next) = open.pop() {
+        found.push(next);
+        open.extend(children(&format!("/proc/{}/task", next.as_raw_nonzero())).unwrap_or_default());
+    }
+    Some(found)
+}
+
+fn children(tasks: &str) -> Option<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for task in fs::read_dir(tasks).ok()?.flatten() {
+        let list = fs::read_to_string(task.path().join("children")).ok()?;
+        pids.extend(list.split_ascii_whitespace().filter_map(pid));
+    }
+    Some(pids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_session_whatever_the_name() {
+        let own = Pid::from_raw(7).unwrap();
+        let stat = parse(own, "7 (a) b (c) S 1 5 3 0 -1 4194560").unwrap();
+        assert_eq!(stat, Stat { pid: own, session: Pid::from_raw(3).unwrap(), zombie: false });
+    }
+
+    #[test]
+    fn sees_itself() {
+        let own = rustix::process::getpid();
+        assert!(all().any(|p| p.pid == own));
+        assert!(resident_pages(own) > 0);
+    }
+}

@@ -1,0 +1,76 @@
+//! Whether this sidecar should get traffic. It never lies: a plugin that must not be skipped and cannot answer is a reason.
+//! A planned reload is none until its queue's timeout. The decision is pure.
+
+use crate::manager::{Manager, PluginInfo};
+use crate::slot::Status;
+use parking_lot::Mutex;
+use rockstar_core::assignment::FailurePolicy;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+/// How long a plugin may be down outside a planned hold.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Remembers since when plugins are down.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    down: Mutex<BTreeMap<String, Instant>>,
+    /// When the pod began to end, as its kubelet said.
+    ending: Mutex<Option<Instant>>,
+    /// The operator's word that most instances have the same failure, so that it helps nobody to leave.
+    keep: AtomicBool,
+}
+
+impl Readiness {
+    /// The pod begins to end. That alone changes nothing: anybody in the network may say so.
+    pub fn drain(&self, now: Instant) {
+        self.ending.lock().get_or_insert(now);
+    }
+
+    /// Since when the pod ends, for one who was told to stop now and has `grace` from then. What was said longer ago than
+    /// that was not about this end.
+    #[must_use]
+    pub fn ending_since(&self, now: Instant, grace: Duration) -> Instant {
+        self.ending.lock().filter(|since| now.duration_since(*since) <= grace).unwrap_or(now)
+    }
+
+    pub fn keep(&self, keep: bool) {
+        self.keep.store(keep, SeqCst);
+    }
+
+    /// Reasons against; none = ready.
+    pub fn reasons(&self, manager: &Manager, now: Instant) -> Vec<String> {
+        if !*manager.registry().ready().borrow() {
+            return vec!["the first plugin set has not run yet".to_owned()];
+        }
+        let list = manager.list();
+        let mut down = self.down.lock();
+        down.retain(|name, _| list.iter().any(|i| i.name == *name && is_down(i)));
+        let reasons: Vec<_> = list
+            .iter()
+            .filter(|info| is_down(info))
+            .filter(|info| now.duration_since(*down.entry(info.name.clone()).or_insert(now)) >= patience(info))
+            .map(|info| format!("plugin '{}' is down (status {})", info.name, info.state.status.name()))
+            .collect();
+        if self.keep.load(SeqCst) { vec![] } else { reasons }
+    }
+}
+
+/// Closed plugins that are part of what should run.
+fn is_down(info: &PluginInfo) -> bool {
+    let Some(target) = &info.target else { return false };
+    let closed = target.assignment.policies.failure_policy == FailurePolicy::Closed;
+    let wanted = info.state.enabled || info.state.status == Status::Error;
+    closed && wanted && info.state.status != Status::Running
+}
+
+fn patience(info: &PluginInfo) -> Duration {
+    let planned = matches!(info.state.status, Status::Loading | Status::Initialized);
+    match &info.target {
+        Some(target) if planned => target.assignment.policies.reload.queue.timeout.max(PATIENCE),
+        _ => PATIENCE,
+    }
+}

@@ -1,0 +1,79 @@
+//! All plugins of this sidecar by name, in load order, with a version that grows with every change that callers must
+//! hear of. Memory only.
+
+mod audience;
+
+pub use audience::{Audience, Listener};
+
+use crate::slot::Slot;
+use arc_swap::ArcSwap;
+use indexmap::IndexMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A reading of the registry: slots in load order.
+pub type Slots = IndexMap<String, Arc<Slot>>;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Registry {
+    slots: ArcSwap<Slots>,
+    version: watch::Sender<u64>,
+    /// True once the first set ran; until then exchanges wait.
+    ready: watch::Sender<bool>,
+    audience: Audience,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            slots: ArcSwap::default(),
+            version: watch::Sender::new(1),
+            ready: watch::Sender::new(false),
+            audience: Audience::default(),
+        }
+    }
+}
+
+impl Registry {
+    #[must_use]
+    pub fn slots(&self) -> Arc<Slots> {
+        self.slots.load_full()
+    }
+
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Slot>> {
+        self.slots.load().get(name).cloned()
+    }
+
+    /// Replaces the whole, in load order. One writer: the manager.
+    pub fn set(&self, slots: Slots) -> u64 {
+        self.slots.store(Arc::new(slots));
+        self.touch()
+    }
+
+    /// Says that a slot's instance, its hooks or its priority changed. Gives the new version.
+    pub fn touch(&self) -> u64 {
+        self.version.send_modify(|v| *v += 1);
+        *self.version.borrow()
+    }
+
+    /// Changes whenever tables of hooks must be made anew.
+    pub fn version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    pub fn set_ready(&self) {
+        self.ready.send_replace(true);
+    }
+
+    /// Who must have seen a version before its plugins count as running.
+    #[must_use]
+    pub const fn audience(&self) -> &Audience {
+        &self.audience
+    }
+}

@@ -1,0 +1,210 @@
+//! A plugin as the application sees it: one slot across all versions and restarts of its process, with the gate in
+//! front of it, its policies and its record. Memory only.
+
+mod gate;
+mod record;
+mod refusal;
+mod status;
+
+pub use gate::Gate;
+pub use record::{Health, HookMetrics, LoadRecord, Outcome, Record};
+pub use refusal::Refusal;
+pub use status::{State, Status};
+
+use crate::instance::{Generation, Instance};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rockstar_core::assignment::{Policies, Queue};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering::SeqCst},
+};
+use tokio::{sync::watch, time::Instant};
+
+/// One plugin across its versions.
+#[derive(Debug)]
+pub struct Slot {
+    name: String,
+    gate: Gate,
+    policies: ArcSwap<Policies>,
+    current: ArcSwapOption<Instance>,
+    state: watch::Sender<State>,
+    stage: AtomicU8,
+    pub record: Record,
+}
+
+/// Whether calls that pass the gate reach the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Nothing serves: not started yet, crashed, or stopped.
+    Down,
+    Serving,
+    /// Unloaded: there is no such plugin any more.
+    Retired,
+}
+
+/// Who wants to call into a plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// When the exchange as a whole must be answered; waiting at the gate ends then.
+    pub deadline: Instant,
+    /// The version inside which an ancestor of this call runs. It passes a gate that only drains: a handler that
+    /// calls its own application would otherwise wait for itself.
+    pub inside: Option<Generation>,
+}
+
+impl Caller {
+    #[must_use]
+    pub const fn until(deadline: Instant) -> Self {
+        Self { deadline, inside: None }
+    }
+}
+
+/// Leave to call one version of a plugin. While any lives, that version is not stopped (up to the drain timeout).
+#[derive(Debug)]
+pub struct Pass {
+    slot: Arc<Slot>,
+    instance: Arc<Instance>,
+}
+
+impl Slot {
+    /// A slot without a version; its gate is held until one serves.
+    #[must_use]
+    pub fn new(name: &str, policies: Policies) -> Self {
+        Self {
+            name: name.to_owned(),
+            gate: Gate::default(),
+            policies: ArcSwap::from_pointee(policies),
+            current: ArcSwapOption::empty(),
+            state: watch::Sender::new(State::default()),
+            stage: AtomicU8::new(Stage::Down as u8),
+            record: Record::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[must_use]
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
+    }
+
+    pub fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
+    }
+
+    /// The version that serves, or served last: after a crash it stays here, its link down, until another replaces it.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Instance>> {
+        self.current.load_full()
+    }
+
+    pub fn set_current(&self, instance: Option<Arc<Instance>>) {
+        self.current.store(instance);
+    }
+
+    pub fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, SeqCst);
+    }
+
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.stage.load(SeqCst) == Stage::Serving as u8
+    }
+
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.state.borrow().status
+    }
+
+    /// Changes the state; watchers hear of it only if it differs.
+    pub fn update(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
+            change(state);
+            *state != before
+        });
+    }
+
+    pub fn watch(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Keeps new calls out; they queue by `queue` until `release`.
+    pub fn hold(&self, queue: &Queue) {
+        self.gate.hold(queue);
+    }
+
+    /// Waits until no call runs in the plugin. False if some still run at the deadline; they no longer hold anything up.
+    pub async fn drain(&self, deadline: Instant) -> bool {
+        self.gate.drain(deadline).await
+    }
+
+    /// Lets the queued calls in, in their order, and all later ones. Gives how many were queued.
+    pub fn release(&self) -> usize {
+        self.gate.release()
+    }
+
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.gate.is_held()
+    }
+
+    /// Asks to call the plugin. Waits at the gate while the plugin is replaced; the caller's own timeout begins after.
+    pub async fn enter(self: &Arc<Self>, caller: Caller) -> Result<Pass, Refusal> {
+        let inside = self.current.load().as_ref().is_some_and(|i| Some(i.generation()) == caller.inside);
+        self.gate.pass(caller.deadline, inside).await?;
+        match self.current.load_full() {
+            Some(instance) if self.is_serving() && !instance.link().is_down() => {
+                Ok(Pass { slot: Arc::clone(self), instance })
+            }
+            _ => {
+                self.gate.leave();
+                Err(self.refusal())
+            }
+        }
+    }
+
+    fn refusal(&self) -> Refusal {
+        match self.stage.load(SeqCst) == Stage::Retired as u8 {
+            true => Refusal::Unloaded,
+            false => Refusal::Down { plugin: self.name.clone(), status: self.status().name() },
+        }
+    }
+
+    /// After a call into `pass` found the process gone: holds the gate if that version is on trial, since the version
+    /// before it will come back. True says that the call may be made once more by a new `enter`.
+    pub fn lost(&self, pass: &Pass) -> bool {
+        let on_trial = pass.instance.is_on_trial();
+        if on_trial && self.current.load().as_ref().is_some_and(|i| Arc::ptr_eq(i, &pass.instance)) {
+            self.hold(&self.policies.load().reload.queue);
+        }
+        on_trial
+    }
+}
+
+impl Pass {
+    #[must_use]
+    pub const fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    #[must_use]
+    pub const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.slot.gate.leave();
+    }
+}

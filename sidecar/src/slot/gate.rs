@@ -1,0 +1,261 @@
+//! The gate in front of a plugin: open, or held with a bounded queue while a version is replaced. Counts the calls that
+//! are inside, so that a version can be drained. An open gate costs two atomic operations a call. Memory only.
+
+use super::Refusal;
+use parking_lot::Mutex;
+use rockstar_core::assignment::{Queue, QueueStrategy};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, timeout_at},
+};
+
+/// Set while new calls queue.
+const HELD: usize = 1 << (usize::BITS - 1);
+/// Set with HELD until the drain is over: calls from inside the version still pass.
+const DRAINING: usize = HELD >> 1;
+const FLAGS: usize = HELD | DRAINING;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Gate {
+    /// Flags and the number of calls inside in one word, so that no call slips in between look and count.
+    word: AtomicUsize,
+    hold: Mutex<Option<Hold>>,
+    empty: Notify,
+}
+
+#[derive(Debug)]
+struct Hold {
+    queue: Queue,
+    waiting: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Gate {
+    /// Goes through, or waits by the queue's rules. Each success is paired with one `leave`.
+    pub async fn pass(&self, deadline: Instant, inside: bool) -> Result<(), Refusal> {
+        while !self.try_pass(inside) {
+            self.wait(deadline).await?;
+        }
+        Ok(())
+    }
+
+    pub fn leave(&self) {
+        let before = self.word.fetch_sub(1, SeqCst);
+        if before & HELD != 0 && before & !FLAGS == 1 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Queues new calls from now on. A gate that is held already keeps its queue and takes the new rules.
+    pub fn hold(&self, queue: &Queue) {
+        let mut hold = self.hold.lock();
+        let waiting = hold.take().map(|h| h.waiting).unwrap_or_default();
+        *hold = Some(Hold { queue: queue.clone(), waiting });
+        self.word.fetch_or(FLAGS, SeqCst);
+    }
+
+    /// Waits until nobody is inside; false at the deadline. Ends the draining phase either way.
+    pub async fn drain(&self, deadline: Instant) -> bool {
+        let drained = timeout_at(deadline, self.until_empty()).await.is_ok();
+        self.word.fetch_and(!DRAINING, SeqCst);
+        drained
+    }
+
+    /// Opens the gate and wakes those who wait, in order. Gives their number.
+    pub fn release(&self) -> usize {
+        let mut hold = self.hold.lock();
+        self.word.fetch_and(!FLAGS, SeqCst);
+        hold.take()
+            .map_or(0, |h| h.waiting.into_iter().filter(|w| !w.is_closed()).filter_map(|w| w.send(()).ok()).count())
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.word.load(SeqCst) & HELD != 0
+    }
+
+    fn try_pass(&self, inside: bool) -> bool {
+        let flags = self.word.fetch_add(1, SeqCst) & FLAGS;
+        let open = flags & HELD == 0 || (inside && flags & DRAINING != 0);
+        if !open {
+            self.leave();
+        }
+        open
+    }
+
+    async fn until_empty(&self) {
+        loop {
+            let empty = self.empty.notified();
+            if self.word.load(SeqCst) & !FLAGS == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    async fn wait(&self, deadline: Instant) -> Result<(), Refusal> {
+        let Some((turn, timeout)) = self.queue_up()? else { return Ok(()) };
+        let limit = Instant::now() + timeout;
+        match timeout_at(limit.min(deadline), turn).await {
+            Ok(_) => Ok(()),
+            Err(_) if limit <= deadline => Err(Refusal::QueueTimeout(timeout)),
+            Err(_) => Err(Refusal::Deadline),
+        }
+    }
+
+    /// None: the gate was opened in between.
+    fn queue_up(&self) -> Result<Option<(oneshot::Receiver<()>, std::time::Duration)>, Refusal> {
+        let mut hold = self.hold.lock();
+        let Some(hold) = hold.as_mut() else { return Ok(None) };
+        if hold.queue.strategy == QueueStrategy::Reject {
+            return Err(Refusal::Reloading);
+        }
+        if hold.is_full() {
+            return Err(Refusal::QueueFull(hold.queue.max_size));
+        }
+        let (wake, turn) = oneshot::channel();
+        hold.waiting.push_back(wake);
+        Ok(Some((turn, hold.queue.timeout)))
+    }
+}
+
+impl Hold {
+    /// Those who gave up are struck off only when room is short.
+    fn is_full(&mut self) -> bool {
+        let max = usize::try_from(self.queue.max_size).unwrap_or(usize::MAX);
+        if self.waiting.len() >= max {
+            self.waiting.retain(|w| !w.is_closed());
+        }
+        self.waiting.len() >= max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::Arc, time::Duration};
+
+    fn queue(strategy: QueueStrategy, timeout: u64, max_size: u32) -> Queue {
+        Queue { strategy, timeout: Duration::from_secs(timeout), max_size }
+    }
+
+    fn far() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
+    /// Lets spawned tasks run until they wait.
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_gate_lets_all_through() {
+        let gate = Gate::default();
+        gate.pass(far(), false).await.unwrap();
+        gate.pass(far(), false).await.unwrap();
+        gate.leave();
+        gate.leave();
+        assert!(gate.drain(Instant::now()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn queued_calls_pass_in_order_after_release() {
+        let gate = Arc::new(Gate::default());
+        let order = Arc::new(Mutex::new(vec![]));
+        gate.hold(&queue(QueueStrategy::Block, 30, 1000));
+        let mut callers = vec![];
+        for n in 0..200 {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            callers.push(tokio::spawn(async move {
+                gate.pass(far(), false).await.unwrap();
+                order.lock().push(n);
+            }));
+            settle().await;
+        }
+        assert_eq!(gate.release(), 200);
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!(*order.lock(), (0..200).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_at_the_queue_timeout_with_its_text() {
+        let gate = Gate::default();
+        gate.hold(&queue(QueueStrategy::Block, 1, 1000));
+        let refusal = gate.pass(far(), false).await.unwrap_err();
+        assert_eq!(refusal.to_string(), "request timeout: plugin reload exceeded queue timeout (1s)");
+        gate.hold(&Queue::default());
+        let refusal = gate.pass(far(), false).await.unwrap_err();
+        assert_eq!(refusal.to_string(), "request timeout: plugin reload exceeded queue timeout (30s)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_at_the_callers_deadline() {
+        let gate = Gate::default();
+        gate.hold(&Queue::default());
+        let refusal = gate.pass(Instant::now() + Duration::from_secs(2), false).await.unwrap_err();
+        assert_eq!(refusal, Refusal::Deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_refuses_at_once_and_forgets_those_who_left() {
+        let gate = Arc::new(Gate::default());
+        gate.hold(&queue(QueueStrategy::Block, 30, 2));
+        let callers: Vec<_> = (0..2)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move { gate.pass(far(), false).await })
+            })
+            .collect();
+        settle().await;
+        assert_eq!(gate.pass(far(), false).await, Err(Refusal::QueueFull(2)));
+        callers[0].abort();
+        settle().await;
+        let third = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.pass(far(), false).await }
+        });
+        settle().await;
+        assert_eq!(gate.release(), 2);
+        third.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reject_refuses_at_once() {
+        let gate = Gate::default();
+        gate.hold(&queue(QueueStrategy::Reject, 30, 1000));
+        assert_eq!(gate.pass(far(), false).await, Err(Refusal::Reloading));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drain_waits_for_those_inside_and_gives_up_at_its_deadline() {
+        let gate = Arc::new(Gate::default());
+        gate.pass(far(), false).await.unwrap();
+        gate.hold(&Queue::default());
+        assert!(!gate.drain(Instant::now() + Duration::from_secs(5)).await);
+        let draining = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.drain(far()).await }
+        });
+        settle().await;
+        assert!(!draining.is_finished());
+        gate.leave();
+        assert!(draining.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_from_inside_passes_while_draining_and_not_after() {
+        let gate = Gate::default();
+        gate.hold(&queue(QueueStrategy::Reject, 30, 1000));
+        gate.pass(far(), true).await.unwrap();
+        gate.leave();
+        assert!(gate.drain(far()).await);
+        assert_eq!(gate.pass(far(), true).await, Err(Refusal::Reloading));
+    }
+}

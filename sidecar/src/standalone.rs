@@ -1,0 +1,288 @@
+//! A sidecar without an operator: its plugins file is the desired state, read again when it changes. Does I/O.
+
+mod watch;
+
+use crate::{
+    artifact::Store,
+    failure::{Class, Failure},
+    manager::{Applied, Desired, Manager, ManagerError},
+    target::Target,
+};
+use rockstar_core::{
+    assignment::{Assignment, Policies, Queue},
+    permission,
+    pluginsfile::{self, Entry, FileError, Format, PluginsFile},
+    resolve::{self, Input, Member, Node, Standing},
+    revision::{self, Body, Resources, Source},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tokio::sync::Mutex;
+
+pub use watch::follow;
+
+/// A file that cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    #[error("failed to read {}: {cause}", path.display())]
+    Read { path: PathBuf, cause: io::Error },
+    #[error("unknown configuration format: {}: the name must end in .yaml, .yml, .json or .toml", .0.display())]
+    Format(PathBuf),
+    #[error("{}: {cause}", path.display())]
+    Parse { path: PathBuf, cause: FileError },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Standalone {
+    manager: Arc<Manager>,
+    store: Store,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<PluginsFile>,
+    /// What failed by its own fault, and is not tried again until it differs.
+    failed: BTreeMap<String, Target>,
+}
+
+/// How a load of the file ended.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    pub running: usize,
+    /// Each plugin that does not run as the file says, and why.
+    pub failed: BTreeMap<String, String>,
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} plugins run, {} do not", self.running, self.failed.len())?;
+        self.failed.iter().try_for_each(|(name, error)| write!(f, "; {name}: {error}"))
+    }
+}
+
+/// Reads and checks a file.
+pub fn read(path: &Path) -> Result<PluginsFile, ConfigFileError> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    let format = Format::from_extension(extension).ok_or_else(|| ConfigFileError::Format(path.to_owned()))?;
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigFileError::Read { path: path.to_owned(), cause })?;
+    let parsed =
+        pluginsfile::parse(&text, format).map_err(|cause| ConfigFileError::Parse { path: path.to_owned(), cause })?;
+    for warning in &parsed.warnings {
+        tracing::warn!("{}: {warning}", path.display());
+    }
+    Ok(parsed.file)
+}
+
+impl Standalone {
+    #[must_use]
+    pub fn new(manager: Arc<Manager>, store: Store) -> Self {
+        Self { manager, store, state: Mutex::default() }
+    }
+
+    /// Makes the file's plugins run. One that is bad keeps only itself and those that require it from running.
+    pub async fn load(&self, file: PluginsFile) -> Loaded {
+        let mut state = self.state.lock().await;
+        if let Some(version) = &file.framework {
+            self.manager.set_framework(version.clone());
+        }
+        let mut loaded = Loaded::default();
+        let mut targets = BTreeMap::new();
+        for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {
+            match self.target(entry, place).await {
+                Ok(target) => drop(targets.insert(entry.name.clone(), target)),
+                Err(error) => drop(loaded.failed.insert(entry.name.clone(), format!("failed to load plugin: {error}"))),
+            }
+        }
+        state.failed.retain(|name, failed| targets.get(name).is_some_and(|t| same(t, failed)));
+        let desired = self.resolve(&targets, &state.failed, &mut loaded.failed);
+        loaded.running = desired.targets.len();
+        let applied = self.manager.apply(&desired).await;
+        self.note(&applied, &targets, &mut state.failed, &mut loaded);
+        self.show(&file, &targets, &loaded.failed);
+        state.file = Some(file);
+        loaded
+    }
+
+    /// What failed is tried again at the next load.
+    pub async fn forgive(&self) {
+        self.state.lock().await.failed.clear();
+    }
+
+    /// The file's entry of that name, read anew from disk, in place of what runs.
+    pub async fn reload(&self, name: &str, queue: Option<Queue>) -> Result<(), ManagerError> {
+        let mut state = self.state.lock().await;
+        let target = match self.entry(&state, name) {
+            Some((place, entry)) => self.target(&entry, place).await.map_err(|failure| self.refused(name, failure))?,
+            None => {
+                let info = self.manager.get(name).and_then(|info| info.target);
+                let target = info.ok_or_else(|| ManagerError::NotFound(name.to_owned()))?;
+                Target { pinned: None, ..(*target).clone() }
+            }
+        };
+        state.failed.remove(name);
+        self.manager.reload(target, queue).await
+    }
+
+    /// Loads one plugin that the file does not name.
+    pub async fn load_one(&self, entry: &Entry) -> Result<(), ManagerError> {
+        let target = self.target_as_found(entry).await.map_err(ManagerError::Load)?;
+        self.manager.load_one(target).await
+    }
+
+    fn entry(&self, state: &State, name: &str) -> Option<(usize, Entry)> {
+        let plugins = state.file.iter().flat_map(|f| f.plugins.iter().enumerate());
+        plugins.filter(|(_, e)| e.enabled && e.name == name).map(|(i, e)| (i, e.clone())).next()
+    }
+
+    fn refused(&self, name: &str, failure: Failure) -> ManagerError {
+        if let Some(info) = self.manager.get(name) {
+            let version = info.target.as_ref().map(|t| t.version()).unwrap_or_default();
+            tracing::error!("Plugin reload failed: {name}: {}: {failure}", failure.step);
+            tracing::info!("Rolling back to previous version: {name} v{version}");
+            tracing::info!("Previous version restored successfully");
+        }
+        ManagerError::Reload(failure)
+    }
+
+    async fn target(&self, entry: &Entry, place: usize) -> Result<Target, Failure> {
+        let target = self.target_as_found(entry).await?;
+        if target.name() != entry.name {
+            let text = format!(
+                "plugin name mismatch: configuration says '{}' but manifest says '{}'",
+                entry.name,
+                target.name()
+            );
+            return Err(Failure::revision(crate::failure::Step::Load, "ManifestMismatch", text));
+        }
+        Ok(Target { place, ..target })
+    }
+
+    async fn target_as_found(&self, entry: &Entry) -> Result<Target, Failure> {
+        let source = Source::Path { path: entry.path.clone() };
+        let artifact = self.store.fetch(&source, None).await?;
+        let parsed = artifact.manifest()?;
+        let mut manifest = parsed.manifest;
+        if !entry.command.is_empty() {
+            manifest.command.clone_from(&entry.command);
+        }
+        permission::check_declared(&manifest, &entry.permissions)
+            .map_err(|e| Failure::revision(crate::failure::Step::Load, "PermissionMismatch", e))?;
+        let (permissions, env) = (entry.permissions.clone(), entry.env.clone());
+        let body = Body { manifest, source, permissions, env, resources: Resources::default() };
+        Ok(Target {
+            assignment: Assignment {
+                plugin: body.manifest.name.clone(),
+                revision: revision::id(&body.manifest.name, &body),
+                config: entry.config.clone(),
+                permissions: entry.permissions.clone(),
+                policies: entry.policies.clone(),
+                reload_at: String::new(),
+            },
+            body: Arc::new(body),
+            pull_secret: None,
+            pinned: None,
+            stable: false,
+            place: 0,
+        })
+    }
+
+    /// As the operator would: what does not fit falls back to what runs, or stays out.
+    fn resolve(
+        &self,
+        targets: &BTreeMap<String, Target>,
+        failed: &BTreeMap<String, Target>,
+        errors: &mut BTreeMap<String, String>,
+    ) -> Desired {
+        let running: BTreeMap<_, _> = self
+            .manager
+            .list()
+            .into_iter()
+            .filter(|i| i.state.loaded_at.is_some())
+            .filter_map(|i| Some((i.name, i.target?)))
+            .collect();
+        let node = |t: &Target| Some((t.assignment.revision.clone(), Node::of(&t.body.manifest).ok()?));
+        let member = |(name, target): (&String, &Target)| {
+            let candidate = (!failed.contains_key(name)).then(|| node(target)).flatten();
+            let stable = running.get(name).and_then(|t| node(t));
+            let priority = target.assignment.policies.priority;
+            (name.clone(), Member { candidate, stable, priority, place: target.place })
+        };
+        let framework = (*self.manager.framework()).clone();
+        let input = Input { framework, plugins: targets.iter().map(member).collect() };
+        let resolution = resolve::resolve(&input);
+        for (name, verdict) in &resolution.verdicts {
+            let text = verdict.to_string();
+            if verdict.standing != Standing::Candidate && !text.is_empty() {
+                tracing::error!(plugin = name, "Plugin {name}: {text}");
+                errors.insert(name.clone(), text);
+            }
+        }
+        let chosen = resolution.target.iter().filter_map(|(name, revision)| {
+            let wanted = targets.get(name).filter(|t| t.assignment.revision == *revision && !failed.contains_key(name));
+            wanted.cloned().or_else(|| running.get(name).map(|t| (**t).clone()))
+        });
+        Desired { targets: chosen.collect(), ..Desired::default() }
+    }
+
+    fn note(
+        &self,
+        applied: &Applied,
+        targets: &BTreeMap<String, Target>,
+        failed: &mut BTreeMap<String, Target>,
+        loaded: &mut Loaded,
+    ) {
+        for (name, failure) in applied.failures() {
+            loaded.failed.insert(name.to_owned(), failure.message.clone());
+            if let Some(target) = targets.get(name).filter(|_| failure.class == Class::Revision) {
+                failed.insert(name.to_owned(), target.clone());
+            }
+        }
+        for info in self.manager.list() {
+            if targets.contains_key(&info.name) && info.state.status == crate::slot::Status::Error {
+                let error = self.manager.health(&info.name).and_then(|(_, h)| h.last_error);
+                loaded.failed.entry(info.name).or_insert_with(|| error.map(|(e, _)| e).unwrap_or_default());
+            }
+        }
+        loaded.running = targets.len().saturating_sub(loaded.failed.len());
+    }
+
+    /// Plugins of the file that do not run are shown all the same.
+    fn show(&self, file: &PluginsFile, targets: &BTreeMap<String, Target>, failed: &BTreeMap<String, String>) {
+        let names: BTreeSet<_> = file.plugins.iter().map(|e| e.name.clone()).collect();
+        self.manager.mention_only(&names);
+        for entry in &file.plugins {
+            let error = failed.get(&entry.name).map(String::as_str);
+            let on = file.enabled && entry.enabled;
+            if !on || error.is_some() {
+                let target = targets.get(&entry.name).cloned();
+                self.manager.mention(&entry.name, &entry.policies, target, error.filter(|_| on));
+            }
+        }
+    }
+}
+
+/// Whether trying it again would do the same.
+fn same(a: &Target, b: &Target) -> bool {
+    a.assignment.revision == b.assignment.revision && a.assignment.config == b.assignment.config
+}
+
+/// What `Load` gives for a path.
+#[must_use]
+pub fn entry(path: &str) -> Entry {
+    Entry {
+        name: String::new(),
+        enabled: true,
+        path: path.to_owned(),
+        config: serde_json::Map::new(),
+        permissions: BTreeSet::new(),
+        command: Vec::new(),
+        env: BTreeMap::new(),
+        policies: Policies::default(),
+    }
+}

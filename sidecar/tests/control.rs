@@ -1,0 +1,231 @@
+//! The real sidecar with real plugin processes, under an operator that the test plays.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod support;
+
+use parking_lot::Mutex;
+use rockstar_core::{assignment::Policies, revision};
+use rockstar_proto::control::{
+    Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance,
+    control_server::{Control, ControlServer},
+    from_instance,
+    group_state::Outcome,
+    to_instance,
+};
+use std::{path::Path, sync::Arc, time::Duration};
+use support::{Plugin, Sidecar, plugin};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, watch},
+};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tonic::{Request, Response, Status, Streaming, async_trait, transport::Server};
+
+/// What sidecars said to it, and what it says.
+#[derive(Clone)]
+struct Operator {
+    heard: Arc<Mutex<Vec<from_instance::Message>>>,
+    says: watch::Sender<Option<Snapshot>>,
+}
+
+#[async_trait]
+impl Control for Operator {
+    type AttachStream = ReceiverStream<Result<ToInstance, Status>>;
+
+    async fn attach(&self, request: Request<Streaming<FromInstance>>) -> Result<Response<Self::AttachStream>, Status> {
+        assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer secret");
+        let (outbox, stream) = mpsc::channel(16);
+        let (mut inbox, heard, mut says) = (request.into_inner(), Arc::clone(&self.heard), self.says.subscribe());
+        tokio::spawn(async move {
+            says.mark_changed();
+            loop {
+                tokio::select! {
+                    message = inbox.message() => match message {
+                        Ok(Some(message)) => heard.lock().extend(message.message),
+                        _ => return,
+                    },
+                    _ = says.changed() => {
+                        let snapshot = says.borrow_and_update().clone();
+                        let message = snapshot.map(to_instance::Message::Snapshot);
+                        outbox.send(Ok(ToInstance { message })).await.ok();
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Operator {
+    fn serve(directory: &Path) -> Self {
+        std::fs::write(directory.join("token"), "secret\n").unwrap();
+        let operator = Self { heard: Arc::default(), says: watch::Sender::new(None) };
+        let listener = UnixListener::bind(directory.join("control.sock")).unwrap();
+        let server = Server::builder().add_service(ControlServer::new(operator.clone()));
+        tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+        operator
+    }
+
+    fn report(&self) -> Option<Report> {
+        let heard = self.heard.lock();
+        heard.iter().rev().find_map(|m| match m {
+            from_instance::Message::Report(report) => Some(report.clone()),
+            _ => None,
+        })
+    }
+
+    fn failures(&self) -> Vec<FailureRecord> {
+        let heard = self.heard.lock();
+        let told = heard.iter().flat_map(|m| match m {
+            from_instance::Message::Failure(failure) => vec![failure.clone()],
+            from_instance::Message::Hello(hello) => hello.failures.clone(),
+            from_instance::Message::Report(_) => vec![],
+        });
+        told.collect()
+    }
+
+    fn plugin(&self, name: &str) -> Option<PluginState> {
+        self.report()?.plugins.into_iter().find(|p| p.plugin == name)
+    }
+
+    fn runs(&self, name: &str, version: &str) -> bool {
+        self.plugin(name).is_some_and(|p| p.version == version && p.status == "running")
+    }
+
+    fn outcome(&self, generation: u64) -> Option<Outcome> {
+        let report = self.report().filter(|r| r.plan_generation == generation)?;
+        report.groups.first().map(rockstar_proto::control::GroupState::outcome)
+    }
+}
+
+/// A version on disk as the operator knows it, and its assignment.
+fn version(sidecar: &Sidecar, plugin: &Plugin, grace: Duration) -> (Assignment, RevisionBody) {
+    let directory = sidecar.path().join("versions").join(plugin.version);
+    std::fs::create_dir_all(&directory).unwrap();
+    sidecar.install(plugin);
+    for file in std::fs::read_dir(sidecar.path().join("plugins").join(plugin.name)).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+    }
+    let text = std::fs::read_to_string(directory.join("plugin.yaml")).unwrap();
+    let manifest = rockstar_core::manifest::parse(&text, rockstar_core::manifest::Format::Yaml).unwrap().manifest;
+    let body = revision::Body {
+        manifest,
+        source: revision::Source::Path { path: directory.display().to_string() },
+        permissions: Default::default(),
+        env: [("PROBE_LOG".to_owned(), sidecar.calls_path().display().to_string())].into(),
+        resources: Default::default(),
+    };
+    let mut policies = Policies::default();
+    policies.reload.grace_period = grace;
+    let revision = revision::id(plugin.name, &body).0;
+    let assignment = Assignment {
+        plugin: plugin.name.into(),
+        revision: revision.clone(),
+        policies_json: serde_json::to_vec(&policies).unwrap().into(),
+        ..Assignment::default()
+    };
+    let body_json = serde_json::to_vec(&body).unwrap().into();
+    (assignment, RevisionBody { revision, body_json, ..RevisionBody::default() })
+}
+
+fn snapshot(
+    plan_generation: u64,
+    target: &(Assignment, RevisionBody),
+    fallback: Option<&(Assignment, RevisionBody)>,
+) -> Option<Snapshot> {
+    Some(Snapshot {
+        host_uid: "uid".into(),
+        plan_generation,
+        host: "shop/storefront".into(),
+        framework_version: "1.5.0".into(),
+        target: vec![target.0.clone()],
+        fallback: fallback.iter().map(|f| f.0.clone()).collect(),
+        bodies: fallback.iter().map(|f| f.1.clone()).chain([target.1.clone()]).collect(),
+        ..Snapshot::default()
+    })
+}
+
+const ARGUMENTS: [&str; 4] = ["--control", "unix:control.sock", "--control-token", "token"];
+
+const fn p(version: &'static str, behave: &'static str) -> Plugin {
+    Plugin { version, behave, ..plugin("p") }
+}
+
+#[tokio::test]
+async fn a_snapshot_runs_and_a_bad_revision_goes_back() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::from_millis(100));
+    let v2 = version(&sidecar, &p("1.1.0", "fail initialize no key"), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    sidecar.until("a stream", || !operator.heard.lock().is_empty()).await;
+    assert_eq!(sidecar.http("GET", "/startupz").0, 503);
+
+    operator.says.send_replace(snapshot(1, &v1, None));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    sidecar.until("proof", || operator.plugin("p").is_some_and(|p| p.proven && p.acknowledged)).await;
+    assert_eq!(operator.outcome(1), Some(Outcome::Applied));
+    assert_eq!(operator.plugin("p").unwrap().revision, v1.0.revision);
+    assert_eq!((sidecar.http("GET", "/startupz").0, sidecar.http("GET", "/readyz").0), (200, 200));
+
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("the way back", || operator.outcome(2) == Some(Outcome::RolledBack)).await;
+    let failures = operator.failures();
+    let told = (failures.len(), failures[0].reason.as_str(), failures[0].message.as_str());
+    assert_eq!(told, (1, "InitializeFailed", "plugin initialization failed: no key"));
+    assert_eq!(failures[0].revision, v2.0.revision);
+    assert!(operator.runs("p", "1.0.0"));
+
+    // An older plan is refused.
+    operator.says.send_replace(snapshot(1, &v2, None));
+    sidecar.until_log("the snapshot of plan 1 is older than plan 2").await;
+    let error = sidecar.client().await.stop_all(rockstar_proto::types::Empty {}).await.unwrap_err();
+    assert_eq!(error.message(), "managed by PluginHost shop/storefront");
+}
+
+#[tokio::test]
+async fn a_sidecar_that_dies_on_trial_boots_the_fallback_without_its_operator() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::from_millis(100));
+    let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, None));
+    sidecar.until("proof", || operator.plugin("p").is_some_and(|p| p.proven)).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+
+    sidecar.signal("-KILL");
+    sidecar.exit().await;
+    sidecar.until("no process", || sidecar.processes().is_empty()).await;
+    std::fs::remove_file(sidecar.path().join("control.sock")).unwrap();
+    sidecar.start_as(&ARGUMENTS);
+    sidecar.until_log("admin on http://").await;
+    sidecar.until_status("p", "running").await;
+    assert_eq!(sidecar.get("p").await.unwrap().version, "1.0.0");
+
+    let again = Operator::serve(sidecar.path());
+    sidecar.until("the failure", || !again.failures().is_empty()).await;
+    assert_eq!(again.failures()[0].revision, v2.0.revision);
+
+    // An end in order is no failure.
+    sidecar.signal("-TERM");
+    assert!(sidecar.exit().await.success());
+    assert_eq!(sidecar.processes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_crash_in_the_grace_period_goes_back() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::from_millis(100));
+    let v2 = version(&sidecar, &p("1.1.0", "exit-after 300 5"), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, None));
+    sidecar.until("proof", || operator.plugin("p").is_some_and(|p| p.proven)).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("a failure", || !operator.failures().is_empty()).await;
+    assert_eq!(operator.failures()[0].reason, "CrashedInGracePeriod");
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+}

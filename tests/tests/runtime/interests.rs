@@ -1,0 +1,71 @@
+//! Interests: what nobody listens to costs nothing, and a plugin does not run until every application knows of it.
+
+use crate::{
+    app::App,
+    world::{World, plugin},
+};
+use rockstar_proto::app::{Seen, pipeline_client::PipelineClient};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+#[tokio::test]
+async fn what_nobody_listens_to_needs_no_sidecar() {
+    let world = World::started(&[plugin("p", json!([{"type": "startup"}]))]).await;
+    let app = App::new(&world).await;
+    assert_eq!(app.get("/").await.status, 200);
+    // A sidecar that cannot answer: a request that asked it would wait.
+    world.signal("-STOP");
+    assert_eq!(app.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_new_plugin_waits_for_every_application_and_ends_the_streams_that_lag() {
+    let world = World::started(&[plugin("first", json!([{"type": "pre_request"}]))]).await;
+    let (seen, outgoing) = mpsc::channel(4);
+    let mut client = PipelineClient::new(world.channel().await.unwrap());
+    let mut sets = client.interests(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
+    let mut set = sets.message().await.unwrap().unwrap();
+    while !set.ready {
+        set = sets.message().await.unwrap().unwrap();
+    }
+    assert!(set.entries.iter().all(|entry| entry.closed && entry.glob == "/*"), "{set:?}");
+    seen.send(Seen { version: set.version }).await.unwrap();
+
+    // The application says nothing of what comes now.
+    let plugins = [plugin("first", json!([])), plugin("second", json!([{"type": "pre_request"}])).open()];
+    world.install(&plugins[1]);
+    world.configure(&plugins);
+    let later = sets.message().await.unwrap().unwrap();
+    assert!(later.version > set.version);
+    let mut lags = false;
+    while let Some(next) = sets.message().await.transpose() {
+        lags |= next.is_err();
+        if lags {
+            break;
+        }
+    }
+    assert!(lags, "the stream stayed open");
+    world.until_status("second", "running").await;
+}
+
+#[tokio::test]
+async fn applications_follow_what_plugins_come_and_go() {
+    let first = plugin("first", json!([{"type": "pre_request"}]));
+    let second = plugin("second", json!([{"type": "pre_request"}]));
+    let world = World::started(std::slice::from_ref(&first)).await;
+    let app = App::new(&world).await;
+    app.get("/").await;
+    assert_eq!(world.traced(2).await, ["first.pre_request /", "handler /"]);
+    world.install(&second);
+    world.configure(&[first.clone(), second.clone()]);
+    world.until_status("second", "running").await;
+    world.forget_trace();
+    app.get("/").await;
+    assert_eq!(world.traced(3).await, ["first.pre_request /", "second.pre_request /", "handler /"]);
+    world.configure(&[second]);
+    world.until("first to be gone", || async { world.pid_of("first").is_none() }).await;
+    world.forget_trace();
+    app.get("/").await;
+    assert_eq!(world.traced(2).await, ["second.pre_request /", "handler /"]);
+}
