@@ -15,11 +15,6 @@ lint:
     cargo fmt --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# Write the files that are generated: the wire's code and the CustomResourceDefinitions
-gen:
-    cargo run -p rockstar-proto-codegen
-    cargo run -p rockstar-crds --example crdgen
-
 # All tests that need no cluster
 test:
     cargo test --workspace

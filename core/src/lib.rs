@@ -3,6 +3,7 @@
 
 pub mod artifact;
 pub mod assignment;
+pub mod backends;
 pub mod config;
 pub mod constraint;
 pub mod document;

@@ -9,6 +9,7 @@ pub use error::{FileError, FileFault};
 
 use crate::{
     assignment::{ErrorThreshold, Policies},
+    backends::Backends,
     document::{self, Cursor},
     permission::Permissions,
 };
@@ -29,6 +30,7 @@ pub struct PluginsFile {
     /// For plugins that have none of their own; already in their policies.
     pub error_threshold: Option<ErrorThreshold>,
     pub framework: Option<Version>,
+    pub backends: Backends,
 }
 
 /// One plugin of the file.

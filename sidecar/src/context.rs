@@ -1,17 +1,23 @@
 //! What a plugin may call while it runs: the gRPC server of `rockstar.plugin.v1.PluginContext`, one per process, on a
-//! socket in that process's private directory.
+//! socket in that process's private directory. One file a service; permissions are checked here, at every call.
 
+mod cache;
+mod configuration;
+mod database;
+mod events;
+mod metrics;
+mod register;
+mod services;
+mod storage;
 mod telemetry;
 
-use crate::{instance::Instance, registry::Registry, slot::Slot};
-use futures::stream::Empty as NoStream;
-use rockstar_core::manifest::HookType;
+use crate::{framework::Framework, instance::Instance, slot::Slot};
+use rockstar_core::permission::{self, Permission};
 use rockstar_proto::{
     plugin::{
-        BodyNeed, Config, DatabaseReply, DatabaseRequest, Event, Invocation, KeyValueReply, KeyValueRequest, Record,
-        Registration, Reply, Result as Outcome,
+        Config, DatabaseRequest, Event, Invocation, KeyValueReply, KeyValueRequest, Record, Registration, Reply,
+        Result as Outcome,
         plugin_context_server::{PluginContext, PluginContextServer},
-        registration::Kind,
     },
     types::{Empty, Failure, Map, failure::Class},
 };
@@ -21,15 +27,16 @@ use tokio::{net::UnixListener, task::AbortHandle};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-const DEFAULT_PRIORITY: i32 = 100;
-/// A plugin that registers more is broken.
-const MAX_HOOKS: usize = 1024;
-
 /// Serves the context of one process until aborted.
-pub fn serve(listener: UnixListener, instance: Arc<Instance>, slot: Arc<Slot>, registry: Arc<Registry>) -> AbortHandle {
+pub fn serve(
+    listener: UnixListener,
+    instance: Arc<Instance>,
+    slot: Arc<Slot>,
+    framework: Arc<Framework>,
+) -> AbortHandle {
     let plugin = instance.plugin().to_owned();
     let journal = Journal::new(&plugin);
-    let context = PluginContextServer::new(Context { instance, slot, registry, journal });
+    let context = PluginContextServer::new(Context { instance, slot, framework, journal });
     let serving = Server::builder().add_service(context).serve_with_incoming(UnixListenerStream::new(listener));
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -43,39 +50,28 @@ pub fn serve(listener: UnixListener, instance: Arc<Instance>, slot: Arc<Slot>, r
 struct Context {
     instance: Arc<Instance>,
     slot: Arc<Slot>,
-    registry: Arc<Registry>,
+    framework: Arc<Framework>,
     journal: Journal,
 }
 
 impl Context {
-    fn register_hook(&self, wanted: &Registration) -> Result<(), String> {
-        let kind: HookType =
-            wanted.name.parse().map_err(|e: rockstar_core::manifest::UnknownHookType| e.to_string())?;
-        if self.instance.registered() >= MAX_HOOKS {
-            return Err(format!("too many hooks: a plugin may register {MAX_HOOKS}"));
-        }
-        self.warn_undeclared(kind);
-        let priority = wanted.priority.unwrap_or(DEFAULT_PRIORITY);
-        if self.instance.register(kind, priority, &wanted.handler, wanted.body() != BodyNeed::None) {
-            self.registry.touch();
-        }
-        Ok(())
+    /// A use without permission is an error of the plugin, counted and visible.
+    fn allowed(&self, permission: Permission) -> Result<(), Failure> {
+        let denied = permission::check_use(self.slot.name(), &self.instance.permissions(), permission);
+        denied.map_err(|error| {
+            tracing::error!(plugin = self.slot.name(), %permission, "{error}");
+            self.failed(Class::Denied, permission.name(), error.to_string())
+        })
     }
 
-    /// What a plugin registers counts; its manifest is documentation, and a difference is pointed out.
-    fn warn_undeclared(&self, kind: HookType) {
-        let manifest = self.instance.manifest();
-        if !manifest.hooks.is_empty() && !manifest.hooks.iter().any(|hook| hook.kind == kind) {
-            let plugin = self.instance.plugin();
-            tracing::warn!(plugin, "Plugin {plugin} registers a {kind} hook that its manifest does not declare");
-        }
-    }
-
-    fn refuse(&self, stage: &str, text: String) -> Outcome {
+    /// A failure of the plugin, counted as one.
+    fn failed(&self, class: Class, stage: &str, text: String) -> Failure {
         self.slot.record.error(&text);
-        let failure =
-            Failure { class: Class::Returned.into(), plugin: self.slot.name().to_owned(), stage: stage.into(), text };
-        Outcome { failure: Some(failure) }
+        self.failure(class, stage, text)
+    }
+
+    fn failure(&self, class: Class, stage: &str, text: String) -> Failure {
+        Failure { class: class.into(), plugin: self.slot.name().to_owned(), stage: stage.into(), text }
     }
 }
 
@@ -86,24 +82,58 @@ fn absent<T>(method: &str) -> Result<Response<T>, Status> {
 
 #[tonic::async_trait]
 impl PluginContext for Context {
-    type ServicesStream = NoStream<Result<Registration, Status>>;
-    type DatabaseStream = NoStream<Result<DatabaseReply, Status>>;
+    type ServicesStream = services::Listing;
+    type DatabaseStream = database::Replies;
 
     async fn register(&self, request: Request<Registration>) -> Result<Response<Outcome>, Status> {
-        let wanted = request.into_inner();
-        match wanted.kind() {
-            Kind::Hook => {
-                let registered = self.register_hook(&wanted);
-                let refused = |text| self.refuse("RegisterHook", text);
-                Ok(Response::new(registered.map_or_else(refused, |()| Outcome { failure: None })))
-            }
-            Kind::Unspecified => Err(Status::invalid_argument("a registration names its kind")),
-            Kind::Middleware | Kind::Route | Kind::Subscription | Kind::Service => absent(wanted.kind().as_str_name()),
-        }
+        self.registered(&request.into_inner())
+    }
+
+    async fn unregister(&self, request: Request<Registration>) -> Result<Response<Outcome>, Status> {
+        self.unregistered(&request.into_inner())
+    }
+
+    async fn publish(&self, request: Request<Event>) -> Result<Response<Outcome>, Status> {
+        self.published(request.into_inner()).await
+    }
+
+    async fn import(&self, request: Request<Invocation>) -> Result<Response<Outcome>, Status> {
+        self.imported(&request.into_inner())
+    }
+
+    async fn invoke(&self, request: Request<Invocation>) -> Result<Response<Reply>, Status> {
+        self.invoked(request).await
+    }
+
+    async fn services(&self, _: Request<Empty>) -> Result<Response<Self::ServicesStream>, Status> {
+        self.listed()
+    }
+
+    async fn database(
+        &self,
+        request: Request<Streaming<DatabaseRequest>>,
+    ) -> Result<Response<Self::DatabaseStream>, Status> {
+        self.session(request.into_inner())
+    }
+
+    async fn cache(&self, request: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
+        self.cached(request.into_inner()).await
+    }
+
+    async fn storage(&self, request: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
+        self.stored(request.into_inner()).await
+    }
+
+    async fn get_config(&self, request: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
+        self.configured(&request.into_inner())
     }
 
     async fn get_plugin_config(&self, _: Request<Empty>) -> Result<Response<Config>, Status> {
         Ok(Response::new(Config { values: Some(Map::from(&*self.instance.config())), generation: 0 }))
+    }
+
+    async fn get_plugin_metrics(&self, request: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
+        self.measured(&request.into_inner())
     }
 
     async fn telemetry(&self, request: Request<Streaming<Record>>) -> Result<Response<Empty>, Status> {
@@ -112,45 +142,5 @@ impl PluginContext for Context {
             self.journal.take(&record);
         }
         Ok(Response::new(Empty {}))
-    }
-
-    async fn unregister(&self, _: Request<Registration>) -> Result<Response<Outcome>, Status> {
-        absent("Unregister")
-    }
-
-    async fn publish(&self, _: Request<Event>) -> Result<Response<Outcome>, Status> {
-        absent("Publish")
-    }
-
-    async fn import(&self, _: Request<Invocation>) -> Result<Response<Outcome>, Status> {
-        absent("Import")
-    }
-
-    async fn invoke(&self, _: Request<Invocation>) -> Result<Response<Reply>, Status> {
-        absent("Invoke")
-    }
-
-    async fn services(&self, _: Request<Empty>) -> Result<Response<Self::ServicesStream>, Status> {
-        absent("Services")
-    }
-
-    async fn database(&self, _: Request<Streaming<DatabaseRequest>>) -> Result<Response<Self::DatabaseStream>, Status> {
-        absent("Database")
-    }
-
-    async fn cache(&self, _: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
-        absent("Cache")
-    }
-
-    async fn storage(&self, _: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
-        absent("Storage")
-    }
-
-    async fn get_config(&self, _: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
-        absent("GetConfig")
-    }
-
-    async fn get_plugin_metrics(&self, _: Request<KeyValueRequest>) -> Result<Response<KeyValueReply>, Status> {
-        absent("GetPluginMetrics")
     }
 }

@@ -1,14 +1,14 @@
 //! One process of one version of a plugin, as callers see it: its link and what it registered. Memory only; the process
 //! itself belongs to `process`.
 
+mod registrations;
+
+pub use registrations::{Hook, Middleware, Registrations, Route, Service, Subscription};
+
 use crate::link::Link;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rockstar_core::{
-    manifest::{HookType, Manifest},
-    permission::Permissions,
-    revision::RevisionId,
-};
+use rockstar_core::{manifest::Manifest, permission::Permissions, revision::RevisionId};
 use serde_json::{Map, Value};
 use std::sync::{
     Arc,
@@ -48,24 +48,11 @@ pub struct Instance {
     link: Link,
     config: ArcSwap<Map<String, Value>>,
     permissions: ArcSwap<Permissions>,
-    hooks: ArcSwap<Vec<Hook>>,
-    /// What Initialize registers: it counts only once Initialize has answered.
-    staged: Mutex<Option<Vec<Hook>>>,
-    registrations: AtomicU32,
+    registrations: ArcSwap<Registrations>,
+    /// What Initialize registers: it counts only once Initialize has answered. Taken for every change.
+    staged: Mutex<Option<Registrations>>,
+    registered: AtomicU32,
     on_trial: AtomicBool,
-}
-
-/// A registered hook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hook {
-    pub kind: HookType,
-    pub priority: i32,
-    /// Comes back in `Call.handler`.
-    pub handler: String,
-    /// Place among the instance's registrations of any kind; breaks ties of priority.
-    pub order: u32,
-    /// Whether it wants the body too.
-    pub body: bool,
 }
 
 impl Instance {
@@ -78,9 +65,9 @@ impl Instance {
             link: parts.link,
             config: ArcSwap::from_pointee(parts.config),
             permissions: ArcSwap::from_pointee(parts.permissions),
-            hooks: ArcSwap::default(),
-            staged: Mutex::new(Some(Vec::new())),
-            registrations: AtomicU32::new(0),
+            registrations: ArcSwap::default(),
+            staged: Mutex::new(Some(Registrations::default())),
+            registered: AtomicU32::new(0),
             on_trial: AtomicBool::new(false),
         }
     }
@@ -129,39 +116,35 @@ impl Instance {
         self.permissions.store(Arc::new(permissions));
     }
 
-    /// The active hooks, in order of registration.
+    /// What is in force.
     #[must_use]
-    pub fn hooks(&self) -> Arc<Vec<Hook>> {
-        self.hooks.load_full()
+    pub fn registrations(&self) -> Arc<Registrations> {
+        self.registrations.load_full()
     }
 
-    /// Registers a hook. True says that it is active at once and the registry must be told (`Registry::touch`);
-    /// during Initialize it waits for `activate`.
-    pub fn register(&self, kind: HookType, priority: i32, handler: &str, body: bool) -> bool {
-        let order = self.registrations.fetch_add(1, SeqCst);
-        let hook = Hook { kind, priority, handler: handler.to_owned(), order, body };
-        match self.staged.lock().as_mut() {
-            Some(staged) => {
-                staged.push(hook);
-                false
-            }
-            None => {
-                self.hooks.rcu(|hooks| hooks.iter().cloned().chain([hook.clone()]).collect::<Vec<_>>());
-                true
-            }
+    /// The place of the next registration, of any kind.
+    #[must_use]
+    pub fn next_order(&self) -> u32 {
+        self.registered.fetch_add(1, SeqCst)
+    }
+
+    /// Changes what is registered. True says that it is in force at once and the registry must be told
+    /// (`Registry::touch`); during Initialize it waits for `activate`. An error changes nothing.
+    pub fn edit<E>(&self, change: impl FnOnce(&mut Registrations) -> Result<(), E>) -> Result<bool, E> {
+        let mut staged = self.staged.lock();
+        let mut changed = staged.clone().unwrap_or_else(|| (*self.registrations.load_full()).clone());
+        change(&mut changed)?;
+        match staged.as_mut() {
+            Some(staged) => *staged = changed,
+            None => self.registrations.store(Arc::new(changed)),
         }
-    }
-
-    /// How many registrations there were.
-    #[must_use]
-    pub fn registered(&self) -> usize {
-        usize::try_from(self.registrations.load(SeqCst)).unwrap_or(usize::MAX)
+        Ok(staged.is_none())
     }
 
     /// Puts what Initialize registered in force, in one step.
     pub fn activate(&self) {
         if let Some(staged) = self.staged.lock().take() {
-            self.hooks.store(Arc::new(staged));
+            self.registrations.store(Arc::new(staged));
         }
     }
 

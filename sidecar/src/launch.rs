@@ -11,10 +11,10 @@ use crate::{
     artifact::{Artifact, Store},
     context,
     failure::{Class, Failure, Step},
+    framework::Framework,
     instance::{Instance, Parts},
     link::Link,
     process::{Launch, Process, SpawnError, Spawner},
-    registry::Registry,
     slot::Slot,
     target::Target,
 };
@@ -56,7 +56,7 @@ pub struct Launcher {
     /// The private directories are made here.
     pub run: std::path::PathBuf,
     pub limits: Limits,
-    pub registry: Arc<Registry>,
+    pub framework: Arc<Framework>,
 }
 
 /// A plugin's process with all that belongs to it. Dropping it ends all of it at once.
@@ -104,7 +104,7 @@ impl Launcher {
             };
         let manifest = Arc::new(with_schema(manifest, &description));
         let instance = Arc::new(instance(target, manifest, link)?);
-        let context = context::serve(listener, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.registry));
+        let context = context::serve(listener, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
         Ok(Launched { instance, process, artifact, context, _directory: directory })
     }
 }

@@ -10,6 +10,7 @@ pub mod authority;
 pub mod context;
 pub mod control;
 pub mod failure;
+pub mod framework;
 pub mod instance;
 pub mod interests;
 pub mod launch;

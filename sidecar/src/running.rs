@@ -157,7 +157,9 @@ pub async fn lifecycle_hooks(kind: HookType, plugins: &[(Arc<Slot>, Arc<Instance
     let mut hooks: Vec<(usize, Hook)> = plugins
         .iter()
         .enumerate()
-        .flat_map(|(place, (_, instance))| instance.hooks().iter().map(|h| (place, h.clone())).collect::<Vec<_>>())
+        .flat_map(|(place, (_, instance))| {
+            instance.registrations().hooks.iter().map(|h| (place, h.clone())).collect::<Vec<_>>()
+        })
         .filter(|(_, hook)| hook.kind == kind)
         .collect();
     hooks.sort_by_key(|(place, hook)| (std::cmp::Reverse(hook.priority), *place, hook.order));

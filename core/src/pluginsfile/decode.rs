@@ -3,6 +3,7 @@
 use super::{DIRECTORY, Entry, FileError, FileFault, PluginsFile};
 use crate::{
     assignment::{ErrorThreshold, FailurePolicy, Policies, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
+    backends::Backends,
     document::{Content, Cursor, DocumentError, Place},
     hint,
     permission::{Permission, Permissions},
@@ -17,7 +18,8 @@ type Warnings = Vec<String>;
 type Result<T> = std::result::Result<T, FileError>;
 type Decoded<T> = std::result::Result<T, DocumentError>;
 
-const TOP: [&str; 2] = ["plugins", "framework"];
+const TOP: [&str; 3] = ["plugins", "framework", "backends"];
+const BACKENDS: [&str; 5] = ["database", "cache", "storage", "events", "config"];
 const SECTION: [&str; 4] = ["enabled", "directory", "plugins", "error_threshold"];
 const ENTRY: [&str; 13] = [
     "name",
@@ -46,6 +48,7 @@ struct Common {
 pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFile> {
     hint_at_typos(at, warnings)?;
     let framework = at.field("framework").map_or(Ok(None), |f| framework(&f, warnings))?;
+    let backends = at.field("backends").map_or(Ok(Backends::default()), |f| backends(&f, warnings))?;
     let Some(section) = at.field("plugins") else { return Err(missing(at, "plugins")) };
     if matches!(section.content(), Content::List(_)) {
         return Err(fault(FileFault::DirectList, section.place()));
@@ -60,6 +63,7 @@ pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFi
         plugins,
         error_threshold: common.error_threshold,
         framework,
+        backends,
     })
 }
 
@@ -80,6 +84,24 @@ fn framework(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Option<Version>
     let wanted = "a semantic version (X.Y.Z)";
     let text = version.text().map_err(|_| version.expected(wanted))?;
     Ok(Some(Version::parse(text).map_err(|_| version.expected(wanted))?))
+}
+
+/// Each is `{url: ADDRESS}`, `config` is `{file: PATH}`.
+fn backends(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Backends> {
+    at.expect_fields(&BACKENDS, warnings)?;
+    let mut address = |service: &str, field: &'static str| {
+        let Some(service) = at.field(service) else { return Ok(None) };
+        service.expect_fields(&[field], warnings)?;
+        let address = service.field(field).ok_or_else(|| missing(&service, field))?;
+        Ok::<_, FileError>(Some(owned(&address)?))
+    };
+    Ok(Backends {
+        database: address("database", "url")?,
+        cache: address("cache", "url")?,
+        storage: address("storage", "url")?,
+        events: address("events", "url")?,
+        config: address("config", "file")?,
+    })
 }
 
 fn common(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Common> {

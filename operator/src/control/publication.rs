@@ -1,6 +1,6 @@
 //! What a group of instances is told: encoded parts, shared by all that get the same. Pure.
 
-use rockstar_proto::control::{Assignment, RevisionBody, Snapshot};
+use rockstar_proto::control::{Assignment, Backends, RevisionBody, Snapshot};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One state of the world, without regard to what an instance has already.
@@ -11,6 +11,7 @@ pub struct Publication {
     pub plan_generation: u64,
     pub framework_version: String,
     pub sandbox: String,
+    pub backends: Option<Backends>,
     /// In load order.
     pub target: Vec<Assignment>,
     /// The stable set, in load order.
@@ -33,6 +34,7 @@ impl Publication {
             fallback: self.fallback.clone(),
             bodies: wanted.map(|body| RevisionBody::clone(body)).collect(),
             sandbox: self.sandbox.clone(),
+            backends: self.backends.clone(),
         }
     }
 

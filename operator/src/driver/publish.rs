@@ -121,6 +121,7 @@ impl Press<'_> {
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),
             bodies: self.bodies_of([&assignment.target, &assignment.fallback]),
+            backends: None,
         };
         let same = self.memory.publications.iter().find(|old| ***old == publication);
         same.map_or_else(|| Arc::new(publication), Arc::clone)

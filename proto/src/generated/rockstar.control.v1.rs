@@ -252,6 +252,24 @@ pub struct Snapshot {
     /// Required | BestEffort
     #[prost(string, tag = "8")]
     pub sandbox: ::prost::alloc::string::String,
+    /// live; absent = all embedded
+    #[prost(message, optional, tag = "9")]
+    pub backends: ::core::option::Option<Backends>,
+}
+/// Engines behind what plugins use, by address with credentials; "" = embedded in the sidecar.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Backends {
+    #[prost(string, tag = "1")]
+    pub database_url: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub cache_url: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub storage_url: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub events_url: ::prost::alloc::string::String,
+    /// the framework's configuration
+    #[prost(message, optional, tag = "5")]
+    pub config: ::core::option::Option<super::super::types::v1::Map>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignment {

@@ -1,13 +1,14 @@
 //! The plugin's handle to its host, and the handlers that it registered. Calls go to the host's socket.
 
-use crate::{HookContext, HookType, HostError, Logger, PluginConfig, Result, host::Host, telemetry::Telemetry};
+use crate::{
+    HookContext, HookType, HostError, Logger, PluginConfig, Result,
+    handlers::{Handler, Handlers},
+    host::Host,
+    telemetry::Telemetry,
+};
 use arc_swap::ArcSwap;
-use futures::future::BoxFuture;
-use parking_lot::RwLock;
 use rockstar_proto::plugin::{BodyNeed, Registration, registration::Kind};
-use std::{collections::HashMap, fmt, future::Future, sync::Arc};
-
-pub(crate) type Handler = Arc<dyn Fn(HookContext) -> BoxFuture<'static, Result> + Send + Sync>;
+use std::{fmt, future::Future, sync::Arc};
 
 /// Valid from `initialize` on, in handlers, background work and `stop` too; cheap to clone.
 #[derive(Clone)]
@@ -18,12 +19,12 @@ struct Inner {
     telemetry: Telemetry,
     logger: Logger,
     config: ArcSwap<PluginConfig>,
-    hooks: RwLock<HashMap<String, (HookType, Handler)>>,
+    handlers: Handlers,
 }
 
 impl fmt::Debug for PluginContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginContext").field("hooks", &self.0.hooks.read().len()).finish_non_exhaustive()
+        f.debug_struct("PluginContext").field("handlers", &self.0.handlers.len()).finish_non_exhaustive()
     }
 }
 
@@ -32,7 +33,7 @@ impl PluginContext {
         let telemetry = Telemetry::new(host.clone());
         let logger = Logger::new(telemetry.clone());
         let config = ArcSwap::default();
-        Self(Arc::new(Inner { host, telemetry, logger, config, hooks: RwLock::default() }))
+        Self(Arc::new(Inner { host, telemetry, logger, config, handlers: Handlers::default() }))
     }
 
     #[must_use]
@@ -74,23 +75,23 @@ impl PluginContext {
         F: Fn(HookContext) -> R + Send + Sync + 'static,
         R: Future<Output = Result> + Send + 'static,
     {
-        let id = self.keep(kind, Arc::new(move |hook| Box::pin(handler(hook))));
-        let registered = self.0.host.register(hook_registration(kind, &id, priority, body)).await;
+        let handler = Handler::Hook(kind, Arc::new(move |hook| Box::pin(handler(hook))));
+        let id = self.0.handlers.keep(kind.as_str(), handler);
+        self.register_handler(hook_registration(kind, &id, priority, body)).await
+    }
+
+    /// Tells the host of a handler that is kept already; one that it refuses is forgotten.
+    async fn register_handler(&self, registration: Registration) -> Result<(), HostError> {
+        let id = registration.handler.clone();
+        let registered = self.0.host.register(registration).await;
         if registered.is_err() {
-            self.0.hooks.write().remove(&id);
+            self.0.handlers.forget(&id);
         }
         registered
     }
 
-    fn keep(&self, kind: HookType, handler: Handler) -> String {
-        let mut hooks = self.0.hooks.write();
-        let id = (1..).map(|n| format!("{kind}/{n}")).find(|id| !hooks.contains_key(id)).unwrap_or_default();
-        hooks.insert(id.clone(), (kind, handler));
-        id
-    }
-
-    pub(crate) fn hook(&self, id: &str) -> Option<(HookType, Handler)> {
-        self.0.hooks.read().get(id).cloned()
+    pub(crate) fn handler(&self, id: &str) -> Option<Handler> {
+        self.0.handlers.get(id)
     }
 
     pub(crate) fn set_config(&self, config: PluginConfig) {

@@ -1,9 +1,6 @@
 //! Calls of the plugin's handlers: one by one, or many on one stream told apart by id.
 
-use crate::{
-    HookContext, PluginContext,
-    outcome::{caught, failure},
-};
+use crate::{PluginContext, outcome::failure};
 use parking_lot::Mutex;
 use rockstar_proto::{
     plugin::{Call, Reply, call, reply},
@@ -22,14 +19,11 @@ pub(crate) type Replies = ReceiverStream<Result<Reply, Status>>;
 /// Runs one call's handler to its end.
 pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
     let id = call.id;
-    let Some((kind, handler)) = ctx.hook(&call.handler) else {
+    let Some(handler) = ctx.handler(&call.handler) else {
         return refused(id, Class::NotFound, format!("no handler '{}' is registered", call.handler));
     };
     call.handler.clear();
-    let hook = HookContext::new(kind, call);
-    // The handler itself may panic before it returns its future.
-    let done = caught(kind.as_str(), async { handler(hook.clone()).await }).await;
-    let reply = done.map_or_else(reply::Reply::Failure, |()| hook.take_reply());
+    let reply = handler.run(call).await.unwrap_or_else(reply::Reply::Failure);
     Reply { id, reply: Some(reply) }
 }
 

@@ -30,6 +30,7 @@
 mod config;
 mod context;
 mod dispatch;
+mod handlers;
 mod hook;
 mod host;
 mod lifecycle;

@@ -48,8 +48,8 @@ impl Manager {
     #[must_use]
     pub fn health(&self, name: &str) -> Option<(State, Health)> {
         let plugin = self.plugin(name)?;
-        let hooks = plugin.slot().current().map(|i| i.hooks());
-        let listens: Vec<HookType> = hooks.iter().flat_map(|h| h.iter().map(|h| h.kind)).collect();
+        let registered = plugin.slot().current().map(|i| i.registrations());
+        let listens: Vec<HookType> = registered.iter().flat_map(|r| r.hooks.iter().map(|h| h.kind)).collect();
         Some((plugin.slot().state(), plugin.slot().record.health(&listens)))
     }
 

@@ -114,7 +114,8 @@ impl Pipeline {
 struct Lost;
 
 fn hooks_of(pass: &Pass, kind: HookType) -> Vec<Hook> {
-    let mut hooks: Vec<_> = pass.instance().hooks().iter().filter(|hook| hook.kind == kind).cloned().collect();
+    let mut hooks: Vec<_> =
+        pass.instance().registrations().hooks.iter().filter(|hook| hook.kind == kind).cloned().collect();
     hooks.sort_by_key(|hook| (Reverse(hook.priority), hook.order));
     hooks
 }

@@ -38,7 +38,7 @@ impl Table {
         let mut hooks: [Vec<Entry>; HookType::ALL.len()] = Default::default();
         for slot in slots.values() {
             let Some(instance) = slot.current() else { continue };
-            for hook in instance.hooks().iter() {
+            for hook in &instance.registrations().hooks {
                 let entry = Entry { slot: Arc::clone(slot), generation: instance.generation(), hook: hook.clone() };
                 hooks[hook.kind as usize].push(entry);
             }

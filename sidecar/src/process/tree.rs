@@ -12,14 +12,15 @@ const ROUNDS: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     pid: Pid,
-    session: Pid,
+    /// None where its leader is outside of our namespace of process ids.
+    session: Option<Pid>,
     zombie: bool,
 }
 
 /// Kills all processes of a session.
 pub(super) fn kill(session: Pid) {
     for _ in 0..ROUNDS {
-        let members: Vec<_> = all().filter(|p| p.session == session && !p.zombie).collect();
+        let members: Vec<_> = all().filter(|p| p.session == Some(session) && !p.zombie).collect();
         if members.is_empty() {
             return;
         }
@@ -33,8 +34,11 @@ pub(super) fn kill(session: Pid) {
 /// Kills what left its session and was handed to us when its parent ended: children that are none of `known`.
 pub(super) fn kill_strays(known: impl Fn(Pid) -> bool) {
     let strays = children("/proc/self/task").unwrap_or_default();
-    for stray in strays.into_iter().filter_map(stat).filter(|p| !p.zombie && !known(p.session) && !known(p.pid)) {
-        kill(stray.session);
+    for stray in strays.into_iter().filter_map(stat).filter(|p| !p.zombie && !known(p.pid)) {
+        // Every plugin began a session; only something of our own is in one from outside.
+        if let Some(session) = stray.session.filter(|s| !known(*s)) {
+            kill(session);
+        }
     }
 }
 
@@ -48,8 +52,10 @@ pub(super) fn residents(sessions: &HashSet<Pid>) -> HashMap<Pid, u64> {
     let page = rustix::param::page_size() as u64;
     let candidates = descendants().unwrap_or_else(|| all().map(|p| p.pid).collect());
     let mut sums = HashMap::new();
-    for process in candidates.into_iter().filter_map(stat).filter(|p| sessions.contains(&p.session)) {
-        *sums.entry(process.session).or_default() += resident_pages(process.pid) * page;
+    for process in candidates.into_iter().filter_map(stat) {
+        if let Some(session) = process.session.filter(|s| sessions.contains(s)) {
+            *sums.entry(session).or_default() += resident_pages(process.pid) * page;
+        }
     }
     sums
 }
@@ -67,7 +73,7 @@ fn stat(pid: Pid) -> Option<Stat> {
 fn parse(own: Pid, line: &str) -> Option<Stat> {
     let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
-    let session = pid(fields.nth(2)?)?;
+    let session = pid(fields.nth(2)?);
     Some(Stat { pid: own, session, zombie })
 }
 
@@ -108,7 +114,14 @@ mod tests {
     fn reads_the_session_whatever_the_name() {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (a) b (c) S 1 5 3 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, session: Pid::from_raw(3).unwrap(), zombie: false });
+        assert_eq!(stat, Stat { pid: own, session: Pid::from_raw(3), zombie: false });
+    }
+
+    #[test]
+    fn a_session_from_outside_has_no_id_here() {
+        let own = Pid::from_raw(7).unwrap();
+        let stat = parse(own, "7 (sh) S 0 0 0 0 -1 4194560").unwrap();
+        assert_eq!(stat, Stat { pid: own, session: None, zombie: false });
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! Registering and unregistering: what a plugin registers in Initialize is in force once that has answered.
+
+use super::{Context, absent};
+use crate::instance::Hook;
+use rockstar_core::manifest::{HookType, UnknownHookType};
+use rockstar_proto::{
+    plugin::{BodyNeed, Registration, Result as Outcome, registration::Kind},
+    types::failure::Class,
+};
+use tonic::{Response, Status};
+
+const DEFAULT_PRIORITY: i32 = 100;
+/// A plugin that registers more is broken.
+const MAX_REGISTRATIONS: usize = 1024;
+
+impl Context {
+    pub(super) fn registered(&self, wanted: &Registration) -> Result<Response<Outcome>, Status> {
+        match wanted.kind() {
+            Kind::Hook => Ok(self.answer("RegisterHook", self.register_hook(wanted))),
+            Kind::Unspecified => Err(Status::invalid_argument("a registration names its kind")),
+            Kind::Middleware | Kind::Route | Kind::Subscription | Kind::Service => absent(wanted.kind().as_str_name()),
+        }
+    }
+
+    pub(super) fn unregistered(&self, _: &Registration) -> Result<Response<Outcome>, Status> {
+        absent("Unregister")
+    }
+
+    fn answer(&self, stage: &str, done: Result<bool, String>) -> Response<Outcome> {
+        if done == Ok(true) {
+            self.framework.registry.touch();
+        }
+        Response::new(Outcome { failure: done.err().map(|text| self.failed(Class::Returned, stage, text)) })
+    }
+
+    fn register_hook(&self, wanted: &Registration) -> Result<bool, String> {
+        let kind: HookType = wanted.name.parse().map_err(|e: UnknownHookType| e.to_string())?;
+        self.warn_undeclared(kind);
+        let hook = Hook {
+            kind,
+            priority: wanted.priority.unwrap_or(DEFAULT_PRIORITY),
+            handler: wanted.handler.clone(),
+            order: self.instance.next_order(),
+            body: wanted.body() != BodyNeed::None,
+        };
+        self.instance.edit(|registrations| {
+            if registrations.count() >= MAX_REGISTRATIONS {
+                return Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}"));
+            }
+            registrations.hooks.push(hook);
+            Ok(())
+        })
+    }
+
+    /// What a plugin registers counts; its manifest is documentation, and a difference is pointed out.
+    fn warn_undeclared(&self, kind: HookType) {
+        let manifest = self.instance.manifest();
+        if !manifest.hooks.is_empty() && !manifest.hooks.iter().any(|hook| hook.kind == kind) {
+            let plugin = self.instance.plugin();
+            tracing::warn!(plugin, "Plugin {plugin} registers a {kind} hook that its manifest does not declare");
+        }
+    }
+}

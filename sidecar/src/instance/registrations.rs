@@ -1,0 +1,75 @@
+//! What one process registered with its host: hooks, middleware, routes, subscriptions, services. Plain data.
+
+use rockstar_core::manifest::HookType;
+
+/// All of one process, each list in order of registration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Registrations {
+    pub hooks: Vec<Hook>,
+    pub middleware: Vec<Middleware>,
+    pub routes: Vec<Route>,
+    pub subscriptions: Vec<Subscription>,
+    pub services: Vec<Service>,
+}
+
+/// A registered hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    pub kind: HookType,
+    pub priority: i32,
+    /// Comes back in `Call.handler`.
+    pub handler: String,
+    /// Place among the process's registrations of any kind; breaks ties of priority.
+    pub order: u32,
+    /// Whether it wants the body too.
+    pub body: bool,
+}
+
+/// Registered middleware; its name is unique in the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Middleware {
+    pub name: String,
+    pub priority: i32,
+    pub handler: String,
+    pub order: u32,
+    /// Patterns; none = every request.
+    pub routes: Vec<String>,
+    /// Has no second half.
+    pub request_only: bool,
+    pub body: bool,
+}
+
+/// A path that the plugin answers itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub method: String,
+    /// With `:name` for parameters and a last `*name` for the rest.
+    pub pattern: String,
+    pub handler: String,
+    pub order: u32,
+    pub body: bool,
+}
+
+/// An event that the plugin listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub event: String,
+    pub handler: String,
+    pub order: u32,
+}
+
+/// A service that the plugin offers to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub name: String,
+    pub description: String,
+    pub handler: String,
+    pub order: u32,
+}
+
+impl Registrations {
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.hooks.len() + self.middleware.len() + self.routes.len() + self.subscriptions.len() + self.services.len()
+    }
+}

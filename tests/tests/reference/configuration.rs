@@ -1,0 +1,1 @@
+//! 8: configuration and storage of a plugin.

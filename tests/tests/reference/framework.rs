@@ -1,0 +1,1 @@
+//! 4: what the framework offers to plugins.

@@ -1,0 +1,1 @@
+//! 1: lifecycle and the plugin interface.

@@ -1,0 +1,1 @@
+//! L: limits and hints.

@@ -1,0 +1,1 @@
+//! 3: loading and configuration files.

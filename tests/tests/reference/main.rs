@@ -1,0 +1,25 @@
+//! The plugin API's reference, one test a requirement, named by its ID in `tests/reference.txt`: real sidecars, real plugins.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(dead_code)] // the world is shared with other tests
+
+#[path = "../runtime/world.rs"]
+mod world;
+
+mod alerts;
+mod configuration;
+mod dependencies;
+mod framework;
+mod hooks;
+mod lifecycle;
+mod limits;
+mod loading;
+mod manifest;
+mod messaging;
+mod middleware;
+mod monitoring;
+mod permissions;
+mod practices;
+mod queries;
+mod reload;
+mod tables;

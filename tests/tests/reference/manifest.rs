@@ -1,0 +1,1 @@
+//! 12: the manifest.

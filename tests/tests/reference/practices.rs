@@ -1,0 +1,1 @@
+//! B: practices that imply behaviour.

@@ -1,0 +1,1 @@
+//! Q: questions to the plugin manager.
