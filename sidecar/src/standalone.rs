@@ -57,6 +57,8 @@ pub struct Loaded {
     pub running: usize,
     /// Each plugin that does not run as the file says, and why.
     pub failed: BTreeMap<String, String>,
+    /// Some failed by no fault of their own: disk, network. Another attempt may help.
+    pub again: bool,
 }
 
 impl fmt::Display for Loaded {
@@ -96,7 +98,10 @@ impl Standalone {
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {
             match self.target(entry, place).await {
                 Ok(target) => drop(targets.insert(entry.name.clone(), target)),
-                Err(error) => drop(loaded.failed.insert(entry.name.clone(), format!("failed to load plugin: {error}"))),
+                Err(error) => {
+                    loaded.again |= error.class == Class::Environment;
+                    loaded.failed.insert(entry.name.clone(), format!("failed to load plugin: {error}"));
+                }
             }
         }
         state.failed.retain(|name, failed| targets.get(name).is_some_and(|t| same(t, failed)));
@@ -239,6 +244,7 @@ impl Standalone {
     ) {
         for (name, failure) in applied.failures() {
             loaded.failed.insert(name.to_owned(), failure.message.clone());
+            loaded.again |= failure.class == Class::Environment;
             if let Some(target) = targets.get(name).filter(|_| failure.class == Class::Revision) {
                 failed.insert(name.to_owned(), target.clone());
             }

@@ -43,5 +43,5 @@ async fn serve(
             return Err(AppError::Strict(loaded.to_string()));
         }
     }
-    Ok(standalone::follow(standalone, path, text).await)
+    Ok(standalone::follow(standalone, path, text, Some(loaded)).await)
 }

@@ -1,4 +1,5 @@
-//! Reading the plugins file again when it changes, or on SIGHUP. A file that cannot be used changes nothing. Does I/O.
+//! Reading the plugins file again when it changes, on SIGHUP, and after a while where disk or network kept a plugin from
+//! running. A file that cannot be used changes nothing. Does I/O.
 
 use super::{Loaded, Standalone, read};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -6,14 +7,22 @@ use std::{convert::Infallible, path::Path, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
-    time::sleep,
+    time::{Instant, sleep, sleep_until},
 };
 
 /// Editors write in several steps.
 const SETTLE: Duration = Duration::from_millis(200);
+/// Before another attempt at what only its surroundings kept from running; doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Runs until dropped. `text` is what the file held before it was loaded: what changed since counts too.
-pub async fn follow(standalone: &Standalone, path: &Path, mut text: Option<Vec<u8>>) -> Infallible {
+/// Runs until dropped. `text` is what the file held before it was loaded as `loaded`: what changed since counts too.
+pub async fn follow(
+    standalone: &Standalone,
+    path: &Path,
+    mut text: Option<Vec<u8>>,
+    mut loaded: Option<Loaded>,
+) -> Infallible {
     let (bell, mut changes) = mpsc::channel(1);
     let _watcher = match watcher(path, bell.clone()) {
         Ok(watcher) => Some(watcher),
@@ -23,13 +32,20 @@ pub async fn follow(standalone: &Standalone, path: &Path, mut text: Option<Vec<u
         }
     };
     let mut hangups = signal(SignalKind::hangup()).ok();
+    let (mut pause, mut next) = (FIRST_PAUSE, Instant::now() + FIRST_PAUSE);
     loop {
         let now = std::fs::read(path).ok();
         if now != text {
             text = now;
-            again(standalone, path).await;
+            loaded = again(standalone, path).await.or(loaded);
+            (pause, next) = (FIRST_PAUSE, Instant::now() + FIRST_PAUSE);
         }
         tokio::select! {
+            () = sleep_until(next), if loaded.as_ref().is_some_and(|l| l.again) => {
+                loaded = again(standalone, path).await.or(loaded);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                next = Instant::now() + pause;
+            }
             _ = changes.recv() => sleep(SETTLE).await,
             () = hangup(&mut hangups) => {
                 standalone.forgive().await;
@@ -59,10 +75,18 @@ fn watcher(path: &Path, bell: mpsc::Sender<()>) -> notify::Result<RecommendedWat
     Ok(watcher)
 }
 
-async fn again(standalone: &Standalone, path: &Path) {
+/// None where the file cannot be used.
+async fn again(standalone: &Standalone, path: &Path) -> Option<Loaded> {
     match read(path) {
-        Ok(file) => report(path, &standalone.load(file).await),
-        Err(error) => tracing::error!("Configuration not changed: {error}"),
+        Ok(file) => {
+            let loaded = standalone.load(file).await;
+            report(path, &loaded);
+            Some(loaded)
+        }
+        Err(error) => {
+            tracing::error!("Configuration not changed: {error}");
+            None
+        }
     }
 }
 
