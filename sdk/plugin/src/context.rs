@@ -8,7 +8,11 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use rockstar_proto::plugin::{BodyNeed, Registration, registration::Kind};
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Weak},
+};
 
 /// Valid from `initialize` on, in handlers, background work and `stop` too; cheap to clone.
 #[derive(Clone)]
@@ -20,6 +24,16 @@ struct Inner {
     logger: Logger,
     config: ArcSwap<PluginConfig>,
     handlers: Handlers,
+}
+
+/// A context that does not keep its handlers alive.
+#[derive(Clone)]
+pub(crate) struct WeakContext(Weak<Inner>);
+
+impl WeakContext {
+    pub(crate) fn upgrade(&self) -> Option<PluginContext> {
+        self.0.upgrade().map(PluginContext)
+    }
 }
 
 impl fmt::Debug for PluginContext {
@@ -92,6 +106,10 @@ impl PluginContext {
 
     pub(crate) fn handler(&self, id: &str) -> Option<Handler> {
         self.0.handlers.get(id)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakContext {
+        WeakContext(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn set_config(&self, config: PluginConfig) {

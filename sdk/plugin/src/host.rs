@@ -39,7 +39,10 @@ impl Host {
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         // The authority is a plain name: other servers refuse a path in it.
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
+        Self::over(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector))
+    }
+
+    pub(crate) fn over(channel: Channel) -> Self {
         Self(PluginContextClient::new(channel))
     }
 

@@ -41,6 +41,7 @@ mod plugin;
 mod server;
 mod service;
 mod telemetry;
+pub mod testing;
 
 pub use async_trait::async_trait;
 pub use config::{ConfigError, PluginConfig};

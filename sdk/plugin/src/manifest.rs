@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
+    collections::BTreeMap,
     env, fs, io,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -29,6 +30,7 @@ pub(crate) struct Manifest {
     pub(crate) author: String,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) config: Map<String, Value>,
+    pub(crate) permissions: BTreeMap<String, bool>,
 }
 
 /// Why the plugin's manifest could not be used.
