@@ -291,7 +291,7 @@ impl MockPluginContext {
             data: types::Value::from(&data.into()).encode(),
             ..wire::Event::default()
         };
-        for handler in self.0.state.lock().handlers(Kind::Subscription, name) {
+        for handler in self.handlers(Kind::Subscription, name) {
             self.call(handler, call::Call::Event(event.clone())).await?;
         }
         Ok(())
@@ -299,7 +299,7 @@ impl MockPluginContext {
 
     /// Calls a method of a service that the plugin exports.
     pub async fn invoke(&self, service: &str, method: &str, arguments: impl Into<Value>) -> Result<Value> {
-        let handler = self.0.state.lock().handlers(Kind::Service, service).pop();
+        let handler = self.handlers(Kind::Service, service).pop();
         let handler = handler.ok_or_else(|| format!("the plugin does not export '{service}'"))?;
         let invocation = Invocation {
             service: service.to_owned(),
@@ -324,10 +324,14 @@ impl MockPluginContext {
     }
 
     async fn lifecycle(&self, kind: &str) -> Result {
-        for handler in self.0.state.lock().handlers(Kind::Hook, kind) {
+        for handler in self.handlers(Kind::Hook, kind) {
             self.call(handler, call::Call::LifecycleHook(Empty {})).await?;
         }
         Ok(())
+    }
+
+    fn handlers(&self, kind: Kind, name: &str) -> Vec<String> {
+        self.0.state.lock().handlers(kind, name)
     }
 
     /// One call into the plugin.

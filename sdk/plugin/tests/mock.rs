@@ -44,6 +44,14 @@ impl Plugin for Guard {
             Ok(())
         })
         .await?;
+        ctx.register_hook(HookType::Startup, 100, {
+            let logger = ctx.logger();
+            move |_| {
+                logger.warn("starting");
+                async { Ok(()) }
+            }
+        })
+        .await?;
         ctx.register_hook(HookType::Error, 100, |hook| async move {
             let failure = hook.failure().ok_or("no failure")?;
             hook.context().set_header("x-failed", format!("{}: {}", failure.plugin, failure.text));
@@ -73,7 +81,7 @@ async fn initialize_needs_its_configuration() {
     assert_eq!(error.to_string(), "api_key is required");
     let (mock, _guard) = initialized().await;
     let first = Registered { name: "pre_request".into(), priority: 200, routes: Vec::new() };
-    assert_eq!((mock.hooks().len(), &mock.hooks()[0]), (3, &first));
+    assert_eq!((mock.hooks().len(), &mock.hooks()[0]), (4, &first));
 }
 
 #[tokio::test]
@@ -132,4 +140,13 @@ async fn a_changed_configuration_may_be_refused() {
     mock.change_config(&mut guard, json!({"api_key": "new"})).await.unwrap();
     let outcome = mock.pre_request(Request::get("/").header("x-api-key", "new")).await;
     assert_eq!(outcome.status(), None);
+}
+
+#[tokio::test]
+async fn startup_hooks_run_when_told() {
+    let (mock, _guard) = initialized().await;
+    mock.startup().await.unwrap();
+    mock.shutdown().await.unwrap();
+    let logs = mock.logs().await;
+    assert_eq!((logs.len(), logs[0].text.as_str(), logs[0].level.as_str()), (1, "starting", "warn"));
 }

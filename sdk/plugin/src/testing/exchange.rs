@@ -192,7 +192,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn hooks(&self, kind: HookType) -> Vec<String> {
-        self.mock.0.state.lock().handlers(Kind::Hook, kind.as_str())
+        self.mock.handlers(Kind::Hook, kind.as_str())
     }
 
     fn middleware(&self) -> Vec<Registration> {
