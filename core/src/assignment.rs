@@ -3,7 +3,7 @@
 use crate::{permission::Permissions, revision::RevisionId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 /// One plugin of an instance's set.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +103,22 @@ pub struct ErrorThreshold {
     pub time_window: Duration,
     pub action: ThresholdAction,
     pub reset_on_success: bool,
+    /// Where alerts are posted besides the metric, in Alertmanager's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
+}
+
+impl Default for ErrorThreshold {
+    /// The reference's example.
+    fn default() -> Self {
+        Self {
+            max_errors: 100,
+            time_window: Duration::from_secs(300),
+            action: ThresholdAction::Disable,
+            reset_on_success: true,
+            webhook: None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +127,24 @@ pub enum ThresholdAction {
     Disable,
     Log,
     Alert,
+}
+
+/// An action that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown error threshold action: '{0}': it must be disable, log or alert")]
+pub struct UnknownAction(String);
+
+impl FromStr for ThresholdAction {
+    type Err = UnknownAction;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAction> {
+        match name {
+            "disable" => Ok(Self::Disable),
+            "log" => Ok(Self::Log),
+            "alert" => Ok(Self::Alert),
+            other => Err(UnknownAction(other.to_owned())),
+        }
+    }
 }
 
 mod millis {

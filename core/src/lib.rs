@@ -15,3 +15,4 @@ pub mod pluginsfile;
 pub mod resolve;
 pub mod revision;
 pub mod rollout;
+pub mod threshold;

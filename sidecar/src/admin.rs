@@ -1,25 +1,23 @@
 //! Metrics, health and admin calls over HTTP. Admin calls come from loopback where there is no pod; in a pod, where
 //! loopback is everybody's, they need the token of the private directory. Does I/O.
 
+mod changes;
+mod queries;
 mod token;
+mod view;
 
 pub use token::Token;
 
-use crate::{
-    authority::{Authority, uninterrupted},
-    manager::{Manager, ManagerError},
-    metrics,
-    readiness::Readiness,
-};
+use crate::{authority::Authority, manager::Manager, metrics, readiness::Readiness};
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, Path, Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tokio::net::TcpListener;
 
@@ -41,8 +39,18 @@ pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
 
 fn routes(admin: Admin) -> Router {
     let guarded = Router::new()
-        .route("/admin/plugins", get(list))
-        .route("/admin/plugins/{name}/reload", post(reload))
+        .route("/admin/plugins", get(queries::list).post(changes::load))
+        .route("/admin/plugins/{name}", get(queries::get).delete(changes::unload))
+        .route("/admin/plugins/{name}/reload", post(changes::reload))
+        .route("/admin/plugins/{name}/health", get(queries::health))
+        .route("/admin/plugins/{name}/metrics", get(queries::measured))
+        .route("/admin/plugins/{name}/error-threshold", put(changes::set_threshold))
+        .route("/admin/health", get(queries::all_health))
+        .route("/admin/graph", get(queries::graph))
+        .route("/admin/load", post(changes::load_file))
+        .route("/admin/initialize", post(changes::initialize))
+        .route("/admin/start", post(changes::start))
+        .route("/admin/stop", post(changes::stop))
         .route_layer(middleware::from_fn_with_state(admin.clone(), allowed));
     Router::new()
         .route("/metrics", get(scrape))
@@ -93,38 +101,6 @@ async fn started(State(admin): State<Admin>) -> (StatusCode, &'static str) {
     match admin.authority.is_known() {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "no plugin set yet"),
-    }
-}
-
-async fn list(State(admin): State<Admin>) -> Json<Value> {
-    let plugin = |info: crate::manager::PluginInfo| {
-        let manifest = info.target.as_ref().map(|t| &t.body.manifest);
-        let health = admin.manager.health(&info.name).map(|(_, health)| health);
-        json!({
-            "name": info.name,
-            "version": manifest.map(|m| m.version.to_string()),
-            "description": manifest.map(|m| &m.description),
-            "author": manifest.map(|m| &m.author),
-            "revision": info.target.as_ref().map(|t| t.assignment.revision.to_string()),
-            "loaded": info.state.loaded_at.is_some(),
-            "enabled": info.state.enabled,
-            "status": info.state.status.name(),
-            "order": info.order,
-            "proven": info.state.proven,
-            "restarts": info.state.restarts,
-            "errorCount": health.as_ref().map(|h| h.errors),
-            "lastError": health.and_then(|h| h.last_error).map(|(text, _)| text),
-        })
-    };
-    Json(json!({"plugins": admin.manager.list().into_iter().map(plugin).collect::<Vec<_>>()}))
-}
-
-async fn reload(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
-    let reload = admin.authority.reload(admin.manager, name.clone(), None);
-    match uninterrupted(reload).await {
-        Ok(()) => Json(json!({"plugin": name, "reloaded": true})).into_response(),
-        Err(error @ ManagerError::NotFound(_)) => fault(StatusCode::NOT_FOUND, &error.to_string()),
-        Err(error) => fault(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

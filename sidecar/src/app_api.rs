@@ -1,13 +1,14 @@
 //! What the application calls, on one Unix socket. Does I/O.
 
 mod manager;
+mod metrics;
 
 use crate::{
     authority::Authority,
     manager::Manager,
     pipeline::{self, Pipeline},
 };
-use rockstar_proto::app::plugin_manager_server::PluginManagerServer;
+use rockstar_proto::app::{metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer};
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
@@ -72,6 +73,7 @@ pub async fn serve(
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
+        .add_service(MetricsServer::new(metrics::Service(Arc::clone(&manager))))
         .add_service(PluginManagerServer::new(manager::Service::new(manager, authority)))
         .serve_with_incoming(UnixListenerStream::new(listener))
         .await

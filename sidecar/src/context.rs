@@ -18,6 +18,7 @@ use rockstar_proto::{
         Config, DatabaseRequest, Event, Invocation, KeyValueReply, KeyValueRequest, Record, Registration, Reply,
         Result as Outcome,
         plugin_context_server::{PluginContext, PluginContextServer},
+        record::Kind,
     },
     types::{Empty, Failure, Map, failure::Class},
 };
@@ -139,7 +140,10 @@ impl PluginContext for Context {
     async fn telemetry(&self, request: Request<Streaming<Record>>) -> Result<Response<Empty>, Status> {
         let mut records = request.into_inner();
         while let Some(record) = records.message().await? {
-            self.journal.take(&record);
+            match record.kind() {
+                Kind::Counter | Kind::Gauge | Kind::Histogram => self.slot.meters.take(&record),
+                Kind::Log | Kind::Level | Kind::Unspecified => self.journal.take(&record),
+            }
         }
         Ok(Response::new(Empty {}))
     }

@@ -1,6 +1,7 @@
 //! What runs in this sidecar, and every way to change it: one applier for desired sets, the reference's calls, what is
 //! done about crashes. Does I/O through the launcher.
 
+mod alert;
 mod all;
 mod apply;
 mod back;
@@ -10,6 +11,7 @@ mod journal;
 mod plugin;
 mod query;
 mod serve;
+mod threshold;
 mod trial;
 mod unload;
 mod wave;
@@ -19,11 +21,17 @@ pub use calls::ManagerError;
 pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;
 
-use crate::{launch::Launcher, registry::Registry, slot::Slot, target::Target};
+use crate::{
+    launch::Launcher,
+    registry::Registry,
+    slot::{Incidents, Slot},
+    target::Target,
+};
 use arc_swap::ArcSwap;
 use crash::Event;
 use parking_lot::Mutex;
 use plugin::Plugin;
+use rockstar_core::assignment::Policies;
 use semver::Version;
 use std::{
     collections::BTreeMap,
@@ -45,6 +53,8 @@ pub struct Manager {
     journal: Box<dyn Journal>,
     events: mpsc::Sender<Event>,
     keeper: AbortHandle,
+    incidents: Arc<Incidents>,
+    guard: AbortHandle,
 }
 
 impl Manager {
@@ -56,6 +66,7 @@ impl Manager {
         journal: Box<dyn Journal>,
     ) -> Arc<Self> {
         let (events, inbox) = mpsc::channel(EVENTS);
+        let incidents = Arc::<Incidents>::default();
         Arc::new_cyclic(|myself: &Weak<Self>| Self {
             registry,
             launcher,
@@ -65,6 +76,8 @@ impl Manager {
             journal,
             events,
             keeper: tokio::spawn(crash::keep(myself.clone(), inbox)).abort_handle(),
+            guard: tokio::spawn(threshold::guard(myself.clone(), Arc::clone(&incidents))).abort_handle(),
+            incidents,
         })
     }
 
@@ -82,15 +95,25 @@ impl Manager {
         self.framework.store(Arc::new(version));
     }
 
+    /// Errors of all plugins, for who keeps a history of them.
+    #[must_use]
+    pub const fn incidents(&self) -> &Arc<Incidents> {
+        &self.incidents
+    }
+
     fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
         self.plugins.lock().get(name).cloned()
     }
 
     /// The plugin of that name, made if it is new.
     fn plugin_for(&self, target: &Target) -> Arc<Plugin> {
-        let mut plugins = self.plugins.lock();
-        let made = || Arc::new(Plugin::new(Slot::new(target.name(), target.assignment.policies.clone())));
-        Arc::clone(plugins.entry(target.name().to_owned()).or_insert_with(made))
+        self.plugin_or_new(target.name(), &target.assignment.policies)
+    }
+
+    fn plugin_or_new(&self, name: &str, policies: &Policies) -> Arc<Plugin> {
+        let slot = || Slot::new(name, policies.clone(), Arc::clone(&self.incidents));
+        let made = || Arc::new(Plugin::new(slot()));
+        Arc::clone(self.plugins.lock().entry(name.to_owned()).or_insert_with(made))
     }
 
     /// All plugins by name.
@@ -110,5 +133,6 @@ impl Manager {
 impl Drop for Manager {
     fn drop(&mut self) {
         self.keeper.abort();
+        self.guard.abort();
     }
 }

@@ -1,8 +1,13 @@
 //! The reference's metrics in Prometheus form, read from the manager at each scrape. Memory only.
 
+mod own;
+mod report;
+
+pub use report::report;
+
 use crate::{
     manager::{Manager, PluginInfo},
-    slot::{Health, HookMetrics, Status},
+    slot::{Health, HookMetrics, Slot, Status},
 };
 use prometheus::{Encoder, GaugeVec, IntCounterVec, Opts, Registry, TextEncoder};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,13 +15,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// All metrics as text.
 pub fn text(manager: &Manager) -> Result<String, prometheus::Error> {
     let families = Families::new()?;
+    let slots = manager.registry().slots();
     for info in manager.list() {
-        if let Some((_, health)) = manager.health(&info.name) {
-            families.plugin(&info, &health);
+        if let Some(slot) = slots.get(&info.name) {
+            families.plugin(&info, &slot.health());
+            families.limits(slot);
         }
     }
+    let (own, left_out) = own::merged(slots.iter().map(|(name, slot)| (name.as_str(), slot.meters.collect())));
+    for (plugin, count) in left_out {
+        families.left_out.with_label_values(&[plugin]).set(count as f64);
+    }
     let mut text = Vec::new();
-    TextEncoder::new().encode(&families.registry.gather(), &mut text)?;
+    let mut gathered = families.registry.gather();
+    gathered.extend(own);
+    TextEncoder::new().encode(&gathered, &mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
@@ -36,6 +49,9 @@ struct Families {
     status: GaugeVec,
     restarts: IntCounterVec,
     info: GaugeVec,
+    exceeded: GaugeVec,
+    refused: IntCounterVec,
+    left_out: GaugeVec,
 }
 
 impl Families {
@@ -67,6 +83,13 @@ impl Families {
             status: gauge("status", "1 for the plugin's status, 0 for the others.", &["plugin", "status"])?,
             restarts: counter("restart_count", "Restarts after a crash.", plugin)?,
             info: gauge("info", "The version that runs.", &["plugin", "version", "revision"])?,
+            exceeded: gauge(
+                "error_threshold_exceeded",
+                "1 if the errors within the window reached the maximum.",
+                plugin,
+            )?,
+            refused: counter("metrics_refused_count", "Values of its own metrics that were not taken.", plugin)?,
+            left_out: gauge("metrics_left_out", "Its own metrics whose name has another type elsewhere.", plugin)?,
             registry,
         })
     }
@@ -96,6 +119,15 @@ impl Families {
             self.info.with_label_values(&[info.name.as_str(), &version, &revision]).set(1.0);
         }
         health.hooks.iter().for_each(|metrics| self.hook(&info.name, metrics));
+    }
+
+    /// Of what the plugin may do.
+    fn limits(&self, slot: &Slot) {
+        let plugin = &[slot.name()];
+        self.refused.with_label_values(plugin).inc_by(slot.meters.refused());
+        if let Some(exceeded) = slot.record.threshold.alert() {
+            self.exceeded.with_label_values(plugin).set(f64::from(u8::from(exceeded)));
+        }
     }
 
     fn hook(&self, plugin: &str, metrics: &HookMetrics) {

@@ -2,14 +2,20 @@
 //! front of it, its policies and its record. Memory only.
 
 mod gate;
+mod incidents;
+mod meters;
 mod record;
 mod refusal;
 mod status;
+mod threshold;
 
 pub use gate::Gate;
+pub use incidents::{Incident, Incidents};
+pub use meters::Meters;
 pub use record::{Health, HookMetrics, LoadRecord, Outcome, Record};
 pub use refusal::Refusal;
 pub use status::{State, Status};
+pub use threshold::{Alarm, Threshold};
 
 use crate::instance::{Generation, Instance};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -30,6 +36,8 @@ pub struct Slot {
     state: watch::Sender<State>,
     stage: AtomicU8,
     pub record: Record,
+    /// What it measures itself.
+    pub meters: Meters,
 }
 
 /// Whether calls that pass the gate reach the plugin.
@@ -70,7 +78,9 @@ pub struct Pass {
 impl Slot {
     /// A slot without a version; its gate is held until one serves.
     #[must_use]
-    pub fn new(name: &str, policies: Policies) -> Self {
+    pub fn new(name: &str, policies: Policies, incidents: Arc<Incidents>) -> Self {
+        let record = Record::new(name, incidents);
+        record.threshold.configure(policies.error_threshold.clone());
         Self {
             name: name.to_owned(),
             gate: Gate::default(),
@@ -78,7 +88,8 @@ impl Slot {
             current: ArcSwapOption::empty(),
             state: watch::Sender::new(State::default()),
             stage: AtomicU8::new(Stage::Down as u8),
-            record: Record::default(),
+            record,
+            meters: Meters::new(name),
         }
     }
 
@@ -93,6 +104,7 @@ impl Slot {
     }
 
     pub fn set_policies(&self, policies: Policies) {
+        self.record.threshold.configure(policies.error_threshold.clone());
         self.policies.store(Arc::new(policies));
     }
 
@@ -134,6 +146,14 @@ impl Slot {
         });
     }
 
+    /// Its record as it is now, the hook types that it listens to included.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let registered = self.current().map(|instance| instance.registrations());
+        let listens: Vec<_> = registered.iter().flat_map(|r| r.hooks.iter().map(|hook| hook.kind)).collect();
+        self.record.health(&listens)
+    }
+
     pub fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
@@ -163,14 +183,16 @@ impl Slot {
         let inside = self.current.load().as_ref().is_some_and(|i| Some(i.generation()) == caller.inside);
         self.gate.pass(caller.deadline, inside).await?;
         match self.current.load_full() {
-            Some(instance) if self.is_serving() && !instance.link().is_down() => {
-                Ok(Pass { slot: Arc::clone(self), instance })
-            }
+            Some(instance) if self.is_answering(&instance) => Ok(Pass { slot: Arc::clone(self), instance }),
             _ => {
                 self.gate.leave();
                 Err(self.refusal())
             }
         }
+    }
+
+    fn is_answering(&self, instance: &Instance) -> bool {
+        self.is_serving() && !instance.link().is_down() && !self.record.threshold.is_tripped()
     }
 
     fn refusal(&self) -> Refusal {

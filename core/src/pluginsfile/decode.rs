@@ -37,7 +37,7 @@ const ENTRY: [&str; 13] = [
     "env",
 ];
 const RELOAD: [&str; 5] = ["grace_period", "drain_timeout", "queue_timeout", "max_queue_size", "queue_strategy"];
-const THRESHOLD: [&str; 5] = ["enabled", "max_errors", "time_window", "action", "reset_on_success"];
+const THRESHOLD: [&str; 6] = ["enabled", "max_errors", "time_window", "action", "reset_on_success", "webhook"];
 
 /// What applies to entries that do not say otherwise.
 struct Common {
@@ -145,6 +145,9 @@ fn policies(at: &Cursor<'_>, common: &Common, warnings: &mut Warnings) -> Result
     let default = Policies::default();
     let priority = |cursor: &Cursor<'_>| cursor.integer("a 32-bit integer");
     let own_threshold = at.field("error_threshold").map(|f| threshold(&f, warnings)).transpose()?;
+    let webhook = common.error_threshold.as_ref().and_then(|t| t.webhook.clone());
+    let own_threshold =
+        own_threshold.map(|own| own.map(|own| ErrorThreshold { webhook: own.webhook.or(webhook), ..own }));
     Ok(Policies {
         priority: or(at, "priority", default.priority, priority)?,
         failure_policy: or(at, "failure_policy", default.failure_policy, failure_policy)?,
@@ -173,12 +176,16 @@ fn reload(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<ReloadPolicy> {
 /// None where it is switched off; fields left out have the values of the reference's example.
 fn threshold(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Option<ErrorThreshold>> {
     at.expect_fields(&THRESHOLD, warnings)?;
-    let max_errors = or(at, "max_errors", 100, max_errors)?;
-    let time_window = or(at, "time_window", Duration::from_secs(300), positive)?;
-    let action = or(at, "action", ThresholdAction::Disable, threshold_action)?;
-    let reset_on_success = or(at, "reset_on_success", true, Cursor::flag)?;
+    let example = ErrorThreshold::default();
+    let threshold = ErrorThreshold {
+        max_errors: or(at, "max_errors", example.max_errors, max_errors)?,
+        time_window: or(at, "time_window", example.time_window, positive)?,
+        action: or(at, "action", example.action, threshold_action)?,
+        reset_on_success: or(at, "reset_on_success", example.reset_on_success, Cursor::flag)?,
+        webhook: at.field("webhook").map(|f| webhook(&f)).transpose()?,
+    };
     let enabled = or(at, "enabled", true, Cursor::flag)?;
-    Ok(enabled.then_some(ErrorThreshold { max_errors, time_window, action, reset_on_success }))
+    Ok(enabled.then_some(threshold))
 }
 
 fn permissions(at: &Cursor<'_>) -> Result<Permissions> {
@@ -201,6 +208,14 @@ fn env(at: &Cursor<'_>) -> Decoded<BTreeMap<String, String>> {
 fn max_errors(at: &Cursor<'_>) -> Decoded<u32> {
     let wanted = "an integer of 1 or more";
     at.integer(wanted).and_then(|count| if count == 0 { Err(at.expected(wanted)) } else { Ok(count) })
+}
+
+fn webhook(at: &Cursor<'_>) -> Decoded<String> {
+    let text = at.text()?;
+    match text.starts_with("http://") || text.starts_with("https://") {
+        true => Ok(text.to_owned()),
+        false => Err(at.expected("an address that begins with http:// or https://")),
+    }
 }
 
 fn positive(at: &Cursor<'_>) -> Decoded<Duration> {

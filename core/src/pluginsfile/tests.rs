@@ -141,6 +141,7 @@ fn every_further_field_of_an_entry() {
             time_window: seconds(10),
             action: ThresholdAction::Log,
             reset_on_success: false,
+            webhook: None,
         }),
     };
     assert_eq!(entry.policies, policies);
@@ -153,6 +154,7 @@ fn error_thresholds() {
         time_window: Duration::from_secs(300),
         action: ThresholdAction::Disable,
         reset_on_success: true,
+        webhook: None,
     };
     let of = |common: &str, own: &str| {
         let file = yaml(&format!("plugins: {{{common}plugins: [{{name: p{own}}}]}}")).file;
@@ -163,7 +165,9 @@ fn error_thresholds() {
     assert_eq!(of("error_threshold: {enabled: false}, ", ""), None);
     assert_eq!(of("error_threshold: {}, ", ", error_threshold: {enabled: false}"), None);
     let own = of("error_threshold: {max_errors: 7}, ", ", error_threshold: {action: alert}");
-    assert_eq!(own, Some(ErrorThreshold { action: ThresholdAction::Alert, ..example }));
+    assert_eq!(own, Some(ErrorThreshold { action: ThresholdAction::Alert, ..example.clone() }));
+    let own = of("error_threshold: {webhook: 'http://a/api/v2/alerts'}, ", ", error_threshold: {}");
+    assert_eq!(own.unwrap().webhook.as_deref(), Some("http://a/api/v2/alerts"));
 }
 
 #[test]

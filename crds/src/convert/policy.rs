@@ -42,6 +42,7 @@ pub(super) fn error_threshold(
         time_window: positive(&format!("{path}.timeWindow"), given.time_window.as_ref(), TIME_WINDOW)?,
         action: given.action.unwrap_or(ThresholdAction::Disable),
         reset_on_success: given.reset_on_success.unwrap_or(true),
+        webhook: None,
     }))
 }
 

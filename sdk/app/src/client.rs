@@ -42,6 +42,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    socket: Arc<Path>,
     lanes: Lanes,
     knowledge: watch::Receiver<Knowledge>,
     tasks: Vec<AbortHandle>,
@@ -70,8 +71,12 @@ impl Client {
         let mut tasks: Vec<_> = (0..lanes.places.len())
             .map(|place| tokio::spawn(keep_lane(socket.clone(), lanes.clone(), place)).abort_handle())
             .collect();
-        tasks.push(tokio::spawn(keep_interests(socket, sender)).abort_handle());
-        Self(Arc::new(Inner { lanes, knowledge, tasks }))
+        tasks.push(tokio::spawn(keep_interests(socket.clone(), sender)).abort_handle());
+        Self(Arc::new(Inner { socket, lanes, knowledge, tasks }))
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.0.socket
     }
 
     pub(crate) fn knowledge(&self) -> watch::Ref<'_, Knowledge> {
@@ -166,6 +171,11 @@ async fn opened<T>(open: impl Future<Output = Result<T, Status>>) -> Result<T, S
 }
 
 async fn connect(socket: &Path) -> Result<PipelineClient<Channel>, Status> {
+    channel(socket).await.map(PipelineClient::new)
+}
+
+/// A connection of its own, for calls that are no exchanges.
+pub(crate) async fn channel(socket: &Path) -> Result<Channel, Status> {
     let socket: PathBuf = socket.into();
     let connector = service_fn(move |_| {
         let socket = socket.clone();
@@ -173,5 +183,5 @@ async fn connect(socket: &Path) -> Result<PipelineClient<Channel>, Status> {
     });
     // Any host name will do: it is not looked up.
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
-    channel.map(PipelineClient::new).map_err(|e| Status::unavailable(e.to_string()))
+    channel.map_err(|e| Status::unavailable(e.to_string()))
 }

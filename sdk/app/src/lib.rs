@@ -31,9 +31,11 @@ mod interests;
 mod lane;
 mod layer;
 mod message;
+mod metrics;
 mod values;
 
 pub use body::{Body, BoxError};
 pub use client::Client;
 pub use layer::{Rockstar, RockstarLayer};
+pub use metrics::MetricsError;
 pub use values::{ContextValues, Peer};

@@ -1,7 +1,7 @@
 //! The plugin's handle to its host, and the handlers that it registered. Calls go to the host's socket.
 
 use crate::{
-    HookContext, HookType, HostError, Logger, PluginConfig, Result,
+    HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,
@@ -53,6 +53,11 @@ impl PluginContext {
     #[must_use]
     pub fn logger(&self) -> Logger {
         self.0.logger.clone()
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(self.0.telemetry.clone(), self.0.host.clone())
     }
 
     /// This plugin's configuration as it is now, defaults included.

@@ -2,7 +2,7 @@
 
 use hyper_util::rt::TokioIo;
 use rockstar_proto::{
-    plugin::{Registration, plugin_context_client::PluginContextClient},
+    plugin::{KeyValueReply, KeyValueRequest, Registration, plugin_context_client::PluginContextClient},
     types::Failure,
 };
 use std::{future::Future, path::PathBuf, time::Duration};
@@ -54,6 +54,15 @@ impl Host {
         let mut client = self.client();
         let result = answered(client.register(registration)).await?;
         result.failure.map_or(Ok(()), |f: Failure| Err(HostError::Refused(f.text)))
+    }
+
+    pub(crate) async fn plugin_metrics(&self, request: KeyValueRequest) -> Result<KeyValueReply, HostError> {
+        let mut client = self.client();
+        let reply = answered(client.get_plugin_metrics(request)).await?;
+        match reply.failure {
+            Some(failure) => Err(HostError::Refused(failure.text)),
+            None => Ok(reply),
+        }
     }
 }
 

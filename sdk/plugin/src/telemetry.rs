@@ -1,4 +1,4 @@
-//! The stream of records (logs) to the host: bounded, and lossy rather than in the way of the plugin's work.
+//! The stream of records (logs, metrics) to the host: bounded, and lossy rather than in the way of the plugin's work.
 
 use crate::host::Host;
 use rockstar_proto::plugin::{Record, record};
@@ -129,6 +129,6 @@ async fn forward(host: &Host, stream: Option<Stream>, record: Record, dropped: &
 }
 
 fn loss(lost: u64) -> Record {
-    let name = format!("{lost} log records were dropped");
+    let name = format!("{lost} records of logs and metrics were dropped");
     Record { kind: record::Kind::Log.into(), name, level: "warn".into(), ..Record::default() }
 }

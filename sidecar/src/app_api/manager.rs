@@ -6,7 +6,7 @@ use crate::{
     slot::{Health, State},
     standalone,
 };
-use rockstar_core::assignment::{Queue, QueueStrategy};
+use rockstar_core::assignment::{ErrorThreshold, Queue, QueueStrategy, UnknownAction};
 use rockstar_proto::{
     app::{
         AllHealth, Dependency, DependencyGraph, Export, HookMetrics, IsLoadedResponse, LoadFromConfigRequest,
@@ -94,9 +94,11 @@ impl PluginManager for Service {
         done(uninterrupted(reload).await)
     }
 
-    async fn set_error_threshold(&self, _: Request<SetErrorThresholdRequest>) -> Answer {
+    async fn set_error_threshold(&self, request: Request<SetErrorThresholdRequest>) -> Answer {
         self.standalone()?;
-        Err(Status::unimplemented("error thresholds are not supported by this sidecar"))
+        let request = request.into_inner();
+        let rule = threshold(&request)?;
+        done(self.manager.set_error_threshold(&request.name, rule))
     }
 
     async fn get_plugin(&self, request: Request<PluginName>) -> Answer<Info> {
@@ -181,6 +183,23 @@ fn queue(config: rockstar_proto::app::ReloadConfig) -> Result<Queue, Status> {
     };
     let max_size = if config.max_queue_size == 0 { default.max_size } else { config.max_queue_size };
     Ok(Queue { strategy, timeout, max_size })
+}
+
+/// What is left out has the values of the reference's example.
+fn threshold(request: &SetErrorThresholdRequest) -> Result<ErrorThreshold, Status> {
+    let example = ErrorThreshold::default();
+    let action = match request.action.as_str() {
+        "" => example.action,
+        name => name.parse().map_err(|e: UnknownAction| Status::invalid_argument(e.to_string()))?,
+    };
+    let (max_errors, window) = (request.max_errors, Duration::from_millis(request.time_window_ms));
+    Ok(ErrorThreshold {
+        max_errors: if max_errors == 0 { example.max_errors } else { max_errors },
+        time_window: if window.is_zero() { example.time_window } else { window },
+        action,
+        reset_on_success: request.reset_on_success,
+        webhook: None,
+    })
 }
 
 fn info(info: &PluginInfo) -> Info {

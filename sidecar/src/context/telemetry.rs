@@ -61,10 +61,10 @@ impl Journal {
         let (plugin, text, fields) = (self.plugin.as_str(), cut(&record.name), fields(record));
         // Debug was asked for by the plugin itself: the sidecar's own filter must not hide it.
         match level {
-            Level::Debug => tracing::info!(plugin, fields, level = "debug", "{text}"),
-            Level::Info => tracing::info!(plugin, fields, "{text}"),
-            Level::Warn => tracing::warn!(plugin, fields, "{text}"),
-            Level::Error => tracing::error!(plugin, fields, "{text}"),
+            Level::Debug => tracing::info!(target: "plugin", plugin, fields, level = "debug", "{text}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, fields, "{text}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, fields, "{text}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, fields, "{text}"),
         }
     }
 }

@@ -22,7 +22,7 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut parts = Parts::default();
         event.record(&mut parts);
-        let level = level(*event.metadata().level());
+        let level = if parts.is_debug { "DEBUG" } else { level(*event.metadata().level()) };
         match event.metadata().target() {
             "plugin" => writeln!(writer, "[{level}] {}: {}{}", parts.plugin, parts.message, parts.fields),
             _ => writeln!(writer, "[{level}] {}", parts.message),
@@ -44,6 +44,8 @@ struct Parts {
     plugin: String,
     message: String,
     fields: String,
+    /// A plugin asked for these, and they pass the sidecar's own filter as something louder.
+    is_debug: bool,
 }
 
 impl Visit for Parts {
@@ -51,6 +53,7 @@ impl Visit for Parts {
         match field.name() {
             "plugin" => self.plugin = value.to_owned(),
             "message" => self.message = value.to_owned(),
+            "level" => self.is_debug = value == "debug",
             name => drop(write!(self.fields, " {name}={value}")),
         }
     }

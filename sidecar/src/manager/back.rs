@@ -112,6 +112,7 @@ impl Manager {
         match self.bring_up(&plugin, &previous).await {
             Ok(running) => {
                 tracing::info!("Previous version restored successfully");
+                plugin.slot().record.threshold.rearm();
                 Some(Entry { plugin, work: member.work, running: Some(running), target: previous, on_trial: false })
             }
             Err(second) => {

@@ -2,19 +2,14 @@
 
 use super::{
     GroupOutcome, Manager,
-    plugin::Plugin,
     wave::{Step, Wave},
 };
-use crate::{
-    failure::Failure,
-    slot::{Slot, Status},
-    target::Target,
-};
+use crate::{failure::Failure, slot::Status, target::Target};
 use rockstar_core::{
     assignment::{Policies, Queue},
     resolve::ResolveError,
 };
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, time::SystemTime};
 
 /// What a call fails with; the texts are the reference's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,8 +120,7 @@ impl Manager {
 
     /// Shows a plugin that does not run, and why.
     pub fn mention(&self, name: &str, policies: &Policies, target: Option<Target>, error: Option<&str>) {
-        let made = || Arc::new(Plugin::new(Slot::new(name, policies.clone())));
-        let plugin = Arc::clone(self.plugins.lock().entry(name.to_owned()).or_insert_with(made));
+        let plugin = self.plugin_or_new(name, policies);
         if plugin.current().is_some() {
             return;
         }

@@ -155,7 +155,8 @@ impl Manager {
         let Some(plugin) = self.plugin(name) else { return };
         let mut work = plugin.lock().await;
         // Another version, or nothing, took its place meanwhile.
-        let Some(target) = plugin.current().filter(|_| work.running.is_none()) else { return };
+        let wanted = work.running.is_none() && !plugin.slot().state().disabled_by_threshold;
+        let Some(target) = plugin.current().filter(|_| wanted) else { return };
         match self.bring_up(&plugin, &target).await {
             Ok(running) => {
                 plugin.slot().update(|state| state.restarts += 1);

@@ -5,10 +5,7 @@ use crate::{
     slot::{Health, State},
     target::{self, Target},
 };
-use rockstar_core::{
-    manifest::HookType,
-    resolve::{self, ResolveError, Set},
-};
+use rockstar_core::resolve::{self, ResolveError, Set};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One plugin, as it is.
@@ -48,9 +45,7 @@ impl Manager {
     #[must_use]
     pub fn health(&self, name: &str) -> Option<(State, Health)> {
         let plugin = self.plugin(name)?;
-        let registered = plugin.slot().current().map(|i| i.registrations());
-        let listens: Vec<HookType> = registered.iter().flat_map(|r| r.hooks.iter().map(|h| h.kind)).collect();
-        Some((plugin.slot().state(), plugin.slot().record.health(&listens)))
+        Some((plugin.slot().state(), plugin.slot().health()))
     }
 
     #[must_use]

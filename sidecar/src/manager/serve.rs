@@ -125,6 +125,7 @@ impl Manager {
         }
         slot.update(|state| {
             state.enabled = true;
+            state.disabled_by_threshold = false;
             state.loaded_at = Some(SystemTime::now());
             state.proven = !on_trial;
             state.acknowledged = false;

@@ -281,6 +281,7 @@ impl Manager {
             return None;
         };
         let on_trial = member.work.trial.is_some() && !target.stable;
+        plugin.slot().record.threshold.rearm();
         let mut work = member.work;
         work.crashes = Crashes::default();
         Some(Entry { plugin, work, running: member.ready, target, on_trial })
@@ -322,7 +323,7 @@ impl Manager {
 }
 
 /// Stop, Cleanup and gone, before the next version is initialised.
-async fn retire(plugin: &Plugin, mut running: Running) {
+pub(super) async fn retire(plugin: &Plugin, mut running: Running) {
     let patience = plugin.slot().policies().stop_timeout;
     plugin.slot().set_stage(Stage::Down);
     for error in [running.stop(patience).await, running.finish(patience).await].into_iter().filter_map(Result::err) {

@@ -1,10 +1,14 @@
 //! What happened in a plugin: hook executions, errors, the last load. Counters are atomics, so that the hot path
 //! takes no lock. Memory only.
 
+use super::{incidents::Incidents, threshold::Threshold};
 use parking_lot::Mutex;
 use rockstar_core::manifest::HookType;
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -16,8 +20,12 @@ pub enum Outcome<'a> {
 }
 
 /// The record of one plugin. It outlives reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Record {
+    plugin: String,
+    /// Acts on too many errors.
+    pub threshold: Threshold,
+    incidents: Arc<Incidents>,
     hooks: [Hook; HookType::ALL.len()],
     errors: AtomicU64,
     last_error: Mutex<Option<(String, SystemTime)>>,
@@ -71,6 +79,19 @@ pub struct Health {
 }
 
 impl Record {
+    pub(super) fn new(plugin: &str, incidents: Arc<Incidents>) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            threshold: Threshold::new(plugin),
+            incidents,
+            hooks: Default::default(),
+            errors: AtomicU64::new(0),
+            last_error: Mutex::default(),
+            load: Mutex::default(),
+            start: Mutex::default(),
+        }
+    }
+
     /// Counts one execution of a hook, its error included.
     pub fn hook(&self, hook: HookType, took: Duration, outcome: Outcome<'_>) {
         let counters = &self.hooks[hook as usize];
@@ -78,16 +99,29 @@ impl Record {
         counters.executions.fetch_add(1, Relaxed);
         counters.total_ns.fetch_add(ns, Relaxed);
         counters.last_ns.store(ns, Relaxed);
-        if let Outcome::Error(text) = outcome {
+        if let Outcome::Error(_) = outcome {
             counters.errors.fetch_add(1, Relaxed);
-            self.error(text);
+        }
+        self.call(outcome);
+    }
+
+    /// Counts a call that is no hook's: of middleware, a route, an event, a service.
+    pub fn call(&self, outcome: Outcome<'_>) {
+        match outcome {
+            Outcome::Success => self.threshold.success(),
+            Outcome::Error(text) => self.error(text),
         }
     }
 
     /// Counts an error outside of hooks, or one that `hook` did not see.
     pub fn error(&self, text: &str) {
+        let now = SystemTime::now();
         self.errors.fetch_add(1, Relaxed);
-        *self.last_error.lock() = Some((text.to_owned(), SystemTime::now()));
+        *self.last_error.lock() = Some((text.to_owned(), now));
+        self.incidents.error(&self.plugin, now);
+        if self.threshold.error() {
+            self.incidents.exceed();
+        }
     }
 
     pub fn loaded(&self, load: LoadRecord) {
@@ -133,7 +167,7 @@ mod tests {
 
     #[test]
     fn executions_errors_and_durations_add_up() {
-        let record = Record::default();
+        let record = Record::new("p", Arc::default());
         record.hook(HookType::PreRequest, Duration::from_millis(10), Outcome::Success);
         record.hook(HookType::PreRequest, Duration::from_millis(30), Outcome::Error("bad"));
         let health = record.health(&[]);
@@ -145,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_hook_that_never_ran_averages_zero() {
-        let health = Record::default().health(&[HookType::Error]);
+        let health = Record::new("p", Arc::default()).health(&[HookType::Error]);
         assert_eq!(health.hooks[0].average(), Duration::ZERO);
     }
 }

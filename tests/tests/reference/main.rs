@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code)] // the world is shared with other tests
 
+#[path = "../runtime/app.rs"]
+mod app;
+#[path = "../runtime/http.rs"]
+mod http;
+mod scene;
 #[path = "../runtime/world.rs"]
 mod world;
 
@@ -23,3 +28,4 @@ mod practices;
 mod queries;
 mod reload;
 mod tables;
+mod telemetry;

@@ -117,9 +117,14 @@ impl World {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with("plugins.json");
+    }
+
+    /// With that plugins file.
+    pub(crate) fn start_with(&mut self, file: &str) {
         let log = OpenOptions::new().append(true).create(true).open(self.path().join("log")).unwrap();
         let sidecar = Command::new(built("rockstar-sidecar"))
-            .args(["--config", "plugins.json", "--socket", "app.sock", "--admin", "127.0.0.1:0"])
+            .args(["--config", file, "--socket", "app.sock", "--admin", "127.0.0.1:0"])
             .args(["--run-dir", "run", "--data-dir", "data"])
             .current_dir(self.path())
             .stdin(Stdio::null())
