@@ -39,7 +39,7 @@ enum Meterable {
 
 /// Why a value is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MeterError {
+enum MeterError {
     #[error("metric '{0}': names that begin with plugin. are the framework's")]
     Reserved(String),
     #[error("metric '{0}': a name is made of letters, digits, dots and underscores, up to {MAX_NAME}")]
