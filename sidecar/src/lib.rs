@@ -25,4 +25,5 @@ pub mod registry;
 pub mod running;
 pub mod slot;
 pub mod standalone;
+pub mod tables;
 pub mod target;

@@ -31,7 +31,7 @@ use arc_swap::ArcSwap;
 use crash::Event;
 use parking_lot::Mutex;
 use plugin::Plugin;
-use rockstar_core::assignment::Policies;
+use rockstar_core::{assignment::Policies, backends::Backends};
 use semver::Version;
 use std::{
     collections::BTreeMap,
@@ -47,6 +47,7 @@ pub struct Manager {
     registry: Arc<Registry>,
     launcher: Launcher,
     framework: ArcSwap<Version>,
+    addresses: ArcSwap<Backends>,
     plugins: Mutex<BTreeMap<String, Arc<Plugin>>>,
     /// Sets are applied one after another.
     applying: tokio::sync::Mutex<()>,
@@ -71,6 +72,7 @@ impl Manager {
             registry,
             launcher,
             framework: ArcSwap::from_pointee(framework),
+            addresses: ArcSwap::default(),
             plugins: Mutex::default(),
             applying: tokio::sync::Mutex::default(),
             journal,
@@ -93,6 +95,16 @@ impl Manager {
 
     pub fn set_framework(&self, version: Version) {
         self.framework.store(Arc::new(version));
+    }
+
+    /// Of the engines that its host or file names.
+    #[must_use]
+    pub fn addresses(&self) -> Arc<Backends> {
+        self.addresses.load_full()
+    }
+
+    pub fn set_addresses(&self, addresses: Backends) {
+        self.addresses.store(Arc::new(addresses));
     }
 
     /// Errors of all plugins, for who keeps a history of them.

@@ -93,6 +93,7 @@ impl Standalone {
         if let Some(version) = &file.framework {
             self.manager.set_framework(version.clone());
         }
+        self.manager.set_addresses(file.backends.clone());
         let mut loaded = Loaded::default();
         let mut targets = BTreeMap::new();
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {

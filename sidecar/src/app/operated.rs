@@ -8,6 +8,7 @@ use crate::{
     control::{Endpoint, Follower, Memory},
     readiness::Readiness,
     registry::Registry,
+    tables::{self, Tables},
 };
 use std::{
     sync::Arc,
@@ -34,6 +35,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     let authority = Authority::Operator(told);
     let token = Some(Arc::new(token));
     let mut servers = Servers::start(arguments, &manager, authority, Arc::clone(&readiness), token).await?;
+    let tables = Tables::start(Arc::clone(&manager), &paths.data, tables::instance(&arguments.socket()));
     let follower = Follower::new(Arc::clone(&manager), Arc::clone(&memory), host);
     let outcome = tokio::select! {
         error = servers.ended() => Err(error),
@@ -46,6 +48,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     }
     memory.close();
     manager.shut_down().await;
+    tables.finish().await;
     outcome
 }
 

@@ -7,6 +7,7 @@ use crate::{
     manager::LogOnly,
     readiness::Readiness,
     standalone::{self, Standalone},
+    tables::{self, Tables},
 };
 use rockstar_core::pluginsfile::PluginsFile;
 use std::{convert::Infallible, path::Path, sync::Arc};
@@ -19,12 +20,14 @@ pub(super) async fn run(arguments: &Arguments, path: &Path) -> Result<(), AppErr
     let standalone = Arc::new(Standalone::new(Arc::clone(&manager), store));
     let authority = Authority::File(Arc::clone(&standalone));
     let mut servers = Servers::start(arguments, &manager, authority, Arc::new(Readiness::default()), None).await?;
+    let tables = Tables::start(Arc::clone(&manager), &paths.data, tables::instance(&arguments.socket()));
     let outcome = tokio::select! {
         error = servers.ended() => Err(error),
         () = stopped() => Ok(()),
         Err(error) = serve(arguments, path, file, text, &standalone) => Err(error),
     };
     manager.shut_down().await;
+    tables.finish().await;
     outcome
 }
 

@@ -59,6 +59,19 @@ pub(super) fn sets(snapshot: &Snapshot) -> Result<Sets, SnapshotError> {
     })
 }
 
+/// Addresses of engines; what is left out is embedded.
+pub(super) fn engines(snapshot: &Snapshot) -> rockstar_core::backends::Backends {
+    let given = snapshot.backends.clone().unwrap_or_default();
+    let some = |address: String| Some(address).filter(|a| !a.is_empty());
+    rockstar_core::backends::Backends {
+        database: some(given.database_url),
+        cache: some(given.cache_url),
+        storage: some(given.storage_url),
+        events: some(given.events_url),
+        config: None,
+    }
+}
+
 pub(super) fn framework(snapshot: &Snapshot) -> Result<semver::Version, SnapshotError> {
     let text = &snapshot.framework_version;
     text.parse().map_err(|_| SnapshotError::Framework(text.clone()))

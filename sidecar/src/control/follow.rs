@@ -91,6 +91,7 @@ impl Follower {
 
     async fn try_apply(&self, snapshot: &Snapshot) -> Result<Applied, SnapshotError> {
         self.manager.set_framework(desired::framework(snapshot)?);
+        self.manager.set_addresses(desired::engines(snapshot));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
         self.memory.forgive(snapshot.plan_generation);

@@ -24,6 +24,7 @@ mod messaging;
 mod middleware;
 mod monitoring;
 mod permissions;
+mod postgres;
 mod practices;
 mod queries;
 mod reload;

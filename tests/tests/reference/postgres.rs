@@ -1,0 +1,174 @@
+//! A PostgreSQL server from the system's packages on a free port of the loopback, shared by the tests that run at the same
+//! time and ended with the last of them.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+const STEP: Duration = Duration::from_millis(50);
+const STEPS: usize = 1_200;
+/// Ports are found free and may be taken before the server has them.
+const ATTEMPTS: usize = 5;
+
+struct Server {
+    process: Child,
+    port: u16,
+    _directory: tempfile::TempDir,
+}
+
+/// A database of its own, with two roles that are no superusers: its owner, and one that may add schemas.
+pub(crate) struct Postgres {
+    server: Arc<Server>,
+    name: String,
+}
+
+impl Postgres {
+    pub(crate) fn start() -> Self {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let server = {
+            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.upgrade().unwrap_or_else(|| {
+                let server = Arc::new(Server::start());
+                *shared = Arc::downgrade(&server);
+                server
+            })
+        };
+        let name = format!("test{}", COUNT.fetch_add(1, Relaxed));
+        for sql in [
+            format!("CREATE ROLE {name} LOGIN"),
+            format!("CREATE ROLE {name}_storage LOGIN"),
+            format!("CREATE DATABASE {name} OWNER {name}"),
+            format!("GRANT CREATE ON DATABASE {name} TO {name}_storage"),
+        ] {
+            server.sql("postgres", &sql);
+        }
+        Self { server, name }
+    }
+
+    /// For the database's owner.
+    pub(crate) fn url(&self) -> String {
+        self.url_of(&self.name)
+    }
+
+    /// For the role that may add schemas.
+    pub(crate) fn storage_url(&self) -> String {
+        self.url_of(&format!("{}_storage", self.name))
+    }
+
+    fn url_of(&self, role: &str) -> String {
+        format!("postgres://{role}@127.0.0.1:{}/{}?sslmode=disable", self.server.port, self.name)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As the superuser; the output is what psql prints, unaligned and without headers.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        self.server.sql(&self.name, sql)
+    }
+}
+
+impl Server {
+    fn start() -> Self {
+        (0..ATTEMPTS).find_map(|_| Self::attempt()).expect("PostgreSQL does not start")
+    }
+
+    fn attempt() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        if let Some(uid) = other_user() {
+            std::os::unix::fs::chown(directory.path(), Some(uid), None).unwrap();
+        }
+        let data = directory.path().join("data");
+        let made = as_postgres("initdb").args(["--no-sync", "-A", "trust", "-U", "postgres", "-D"]).arg(&data).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let process = as_postgres("postgres")
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"])
+            .args(["-c", "max_connections=300", "-c", "unix_socket_directories=", "-p", &port.to_string(), "-D"])
+            .arg(&data)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut server = Self { process, port, _directory: directory };
+        for _ in 0..STEPS {
+            if server.psql("postgres", "SELECT 1").status.success() {
+                return Some(server);
+            }
+            if server.process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            std::thread::sleep(STEP);
+        }
+        None
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Output {
+        let mut psql = Command::new(program("psql"));
+        psql.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "postgres", "-d", database]);
+        psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap()
+    }
+
+    fn sql(&self, database: &str, sql: &str) -> String {
+        let done = self.psql(database, sql);
+        assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A fast shutdown: it does not wait for its clients.
+        let pid = self.process.id().to_string();
+        Command::new("kill").args(["-INT", &pid]).status().ok();
+        for _ in 0..STEPS {
+            if self.process.try_wait().is_ok_and(|ended| ended.is_some()) {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// PostgreSQL refuses to run as root: then its own user runs it.
+fn as_postgres(name: &str) -> Command {
+    let mut command = match other_user() {
+        None => Command::new(program(name)),
+        Some(_) => {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups"]).arg(program(name));
+            command
+        }
+    };
+    command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+fn other_user() -> Option<u32> {
+    let id = |arguments: &[&str]| {
+        let told = Command::new("id").args(arguments).output().unwrap();
+        String::from_utf8_lossy(&told.stdout).trim().parse::<u32>().ok()
+    };
+    (id(&["-u"]) == Some(0)).then(|| id(&["-u", "postgres"]).expect("no user postgres: install the package postgresql"))
+}
+
+/// Debian keeps the server's programs off the path, one directory a version.
+fn program(name: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut found: Vec<_> = versions.filter_map(|e| Some(e.ok()?.path().join("bin").join(name))).collect();
+    found.retain(|path| path.exists());
+    found.sort();
+    found.pop().unwrap_or_else(|| Path::new(name).to_owned())
+}
