@@ -12,6 +12,7 @@ pub use error::AppError;
 use crate::{
     args::Arguments,
     artifact::Store,
+    bus::Bus,
     framework::Framework,
     launch::{Launcher, Limits},
     manager::{Journal, Manager},
@@ -50,7 +51,7 @@ impl Core {
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
-            framework: Arc::new(Framework { registry: Arc::clone(&registry) }),
+            framework: Arc::new(Framework { registry: Arc::clone(&registry), bus: Bus::new(Arc::clone(&registry)) }),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
         Ok(Self { manager, store })

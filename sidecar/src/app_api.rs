@@ -1,14 +1,19 @@
 //! What the application calls, on one Unix socket. Does I/O.
 
+mod events;
 mod manager;
 mod metrics;
+mod services;
 
 use crate::{
     authority::Authority,
     manager::Manager,
     pipeline::{self, Pipeline},
 };
-use rockstar_proto::app::{metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer};
+use rockstar_proto::app::{
+    events_server::EventsServer, metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer,
+    services_server::ServicesServer,
+};
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
@@ -69,11 +74,14 @@ pub async fn serve(
     authority: Authority,
 ) -> Result<(), tonic::transport::Error> {
     let Some(listener) = socket.listener.take() else { return Ok(()) };
+    let shared = Arc::clone(manager.shared());
     Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
         .add_service(MetricsServer::new(metrics::Service(Arc::clone(&manager))))
+        .add_service(EventsServer::new(events::Service::new(Arc::clone(&shared.bus))))
+        .add_service(ServicesServer::new(services::Service::new(Arc::clone(&shared.registry))))
         .add_service(PluginManagerServer::new(manager::Service::new(manager, authority)))
         .serve_with_incoming(UnixListenerStream::new(listener))
         .await

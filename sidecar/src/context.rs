@@ -12,6 +12,7 @@ mod storage;
 mod telemetry;
 
 use crate::{framework::Framework, instance::Instance, slot::Slot};
+use parking_lot::Mutex;
 use rockstar_core::permission::{self, Permission};
 use rockstar_proto::{
     plugin::{
@@ -22,7 +23,7 @@ use rockstar_proto::{
     },
     types::{Empty, Failure, Map, failure::Class},
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use telemetry::Journal;
 use tokio::{net::UnixListener, task::AbortHandle};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -37,7 +38,8 @@ pub fn serve(
 ) -> AbortHandle {
     let plugin = instance.plugin().to_owned();
     let journal = Journal::new(&plugin);
-    let context = PluginContextServer::new(Context { instance, slot, framework, journal });
+    let context =
+        PluginContextServer::new(Context { instance, slot, framework, journal, undeclared: Mutex::default() });
     let serving = Server::builder().add_service(context).serve_with_incoming(UnixListenerStream::new(listener));
     tokio::spawn(async move {
         if let Err(error) = serving.await {
@@ -53,6 +55,8 @@ struct Context {
     slot: Arc<Slot>,
     framework: Arc<Framework>,
     journal: Journal,
+    /// Events that were published without being declared, each pointed out once.
+    undeclared: Mutex<BTreeSet<String>>,
 }
 
 impl Context {
@@ -69,6 +73,13 @@ impl Context {
     fn failed(&self, class: Class, stage: &str, text: String) -> Failure {
         self.slot.record.error(&text);
         self.failure(class, stage, text)
+    }
+
+    /// What the host does for the plugin is in the plugin's log too, where its level is debug.
+    fn level(&self, record: &Record) {
+        if record.kind() == Kind::Level {
+            self.instance.set_debugs(record.level == "debug");
+        }
     }
 
     fn failure(&self, class: Class, stage: &str, text: String) -> Failure {
@@ -95,7 +106,7 @@ impl PluginContext for Context {
     }
 
     async fn publish(&self, request: Request<Event>) -> Result<Response<Outcome>, Status> {
-        self.published(request.into_inner()).await
+        self.published(request.into_inner())
     }
 
     async fn import(&self, request: Request<Invocation>) -> Result<Response<Outcome>, Status> {
@@ -140,6 +151,7 @@ impl PluginContext for Context {
     async fn telemetry(&self, request: Request<Streaming<Record>>) -> Result<Response<Empty>, Status> {
         let mut records = request.into_inner();
         while let Some(record) = records.message().await? {
+            self.level(&record);
             match record.kind() {
                 Kind::Counter | Kind::Gauge | Kind::Histogram => self.slot.meters.take(&record),
                 Kind::Log | Kind::Level | Kind::Unspecified => self.journal.take(&record),

@@ -53,6 +53,7 @@ pub struct Instance {
     staged: Mutex<Option<Registrations>>,
     registered: AtomicU32,
     on_trial: AtomicBool,
+    debugs: AtomicBool,
 }
 
 impl Instance {
@@ -69,6 +70,7 @@ impl Instance {
             staged: Mutex::new(Some(Registrations::default())),
             registered: AtomicU32::new(0),
             on_trial: AtomicBool::new(false),
+            debugs: AtomicBool::new(false),
         }
     }
 
@@ -145,6 +147,20 @@ impl Instance {
     pub fn activate(&self) {
         if let Some(staged) = self.staged.lock().take() {
             self.registrations.store(Arc::new(staged));
+        }
+    }
+
+    /// The plugin wants to see in its log what the host does for it.
+    pub fn set_debugs(&self, debugs: bool) {
+        self.debugs.store(debugs, SeqCst);
+    }
+
+    /// A line in the plugin's log, where its level is debug; else only in the sidecar's, where that is.
+    pub fn debug(&self, text: &str) {
+        let plugin = self.plugin();
+        match self.debugs.load(SeqCst) {
+            true => tracing::info!(target: "plugin", plugin, level = "debug", "{text}"),
+            false => tracing::debug!(target: "plugin", plugin, "{text}"),
         }
     }
 

@@ -2,6 +2,9 @@
 //! many on one stream. Every call has a deadline. Ends with the process; never reconnects.
 
 mod multiplex;
+mod standstill;
+
+pub use standstill::Waiting;
 
 use multiplex::Multiplex;
 use prost::Message;
@@ -9,6 +12,7 @@ use rockstar_proto::{
     plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
     types::{Empty, Failure},
 };
+use standstill::Standstill;
 use std::{
     error::Error as _,
     future::Future,
@@ -29,6 +33,7 @@ pub const PROTOCOL: u32 = 1;
 /// The largest message on a shared stream; a larger one would stall the others.
 pub const MAX_FRAME: usize = 256 << 10;
 const DEFAULT_CONCURRENCY: usize = 256;
+const LONGEST_STANDSTILL: Duration = Duration::from_secs(600);
 
 /// Why a call got no reply. What the plugin itself answered as failure is a reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +69,7 @@ pub struct Link {
     stream: Option<Multiplex>,
     ids: AtomicU64,
     down: Arc<Down>,
+    standstill: Arc<Standstill>,
 }
 
 /// Whether the connection, or the process behind it, is gone.
@@ -107,7 +113,8 @@ impl Link {
             0 => DEFAULT_CONCURRENCY,
             n => usize::try_from(n).unwrap_or(DEFAULT_CONCURRENCY).min(Semaphore::MAX_PERMITS),
         };
-        Ok(Self { client, room: Semaphore::new(room), stream, ids: AtomicU64::new(1), down })
+        let (ids, standstill) = (AtomicU64::new(1), Arc::default());
+        Ok(Self { client, room: Semaphore::new(room), stream, ids, down, standstill })
     }
 
     /// The handshake's question, before there is a link.
@@ -118,7 +125,8 @@ impl Link {
     }
 
     /// Makes a call and waits for its reply; `call.id` and `call.timeout_ms` are filled in. Dropping the future cancels
-    /// the call: its reply, should it come, is dropped.
+    /// the call: its reply, should it come, is dropped. The deadline moves while the plugin waits for another one that
+    /// is being replaced.
     pub async fn call(&self, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
         call.id = self.ids.fetch_add(1, SeqCst);
         call.timeout_ms = left(deadline);
@@ -126,12 +134,26 @@ impl Link {
         if size > MAX_FRAME {
             return Err(CallError::TooLarge(size));
         }
-        let _room = timeout_at(deadline, self.room.acquire()).await.map_err(|_| CallError::Timeout)?;
-        let reply = match &self.stream {
-            Some(stream) => stream.call(call, deadline).await,
-            None => within(deadline, self.client.clone().handle(timed(call, deadline))).await.map(Response::into_inner),
-        };
-        self.notice(reply)
+        let reply = self.standstill.timeout_at(deadline, self.exchange(call, deadline)).await;
+        self.notice(reply.unwrap_or(Err(CallError::Timeout)))
+    }
+
+    async fn exchange(&self, call: Call, deadline: Instant) -> Result<Reply, CallError> {
+        let _room = self.room.acquire().await.map_err(|_| CallError::Timeout)?;
+        match &self.stream {
+            Some(stream) => stream.call(call).await,
+            None => {
+                // What the plugin's server goes by must not end a call whose deadline moves.
+                let request = timed(call, deadline + LONGEST_STANDSTILL);
+                self.client.clone().handle(request).await.map(Response::into_inner).map_err(|s| broken(&s))
+            }
+        }
+    }
+
+    /// The plugin waits for another one that is being replaced, until this is dropped.
+    #[must_use]
+    pub fn waits(&self) -> Waiting {
+        Standstill::begin(&self.standstill)
     }
 
     #[must_use]

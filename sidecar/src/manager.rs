@@ -22,6 +22,7 @@ pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;
 
 use crate::{
+    framework::Framework,
     launch::Launcher,
     registry::Registry,
     slot::{Incidents, Slot},
@@ -86,6 +87,12 @@ impl Manager {
     #[must_use]
     pub const fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// What all plugins share.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Framework> {
+        &self.launcher.framework
     }
 
     #[must_use]

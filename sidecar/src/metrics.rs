@@ -1,5 +1,6 @@
 //! The reference's metrics in Prometheus form, read from the manager at each scrape. Memory only.
 
+mod messaging;
 mod own;
 mod report;
 
@@ -26,6 +27,7 @@ pub fn text(manager: &Manager) -> Result<String, prometheus::Error> {
     for (plugin, count) in left_out {
         families.left_out.with_label_values(&[plugin]).set(count as f64);
     }
+    messaging::gather(&families.registry, &slots)?;
     let mut text = Vec::new();
     let mut gathered = families.registry.gather();
     gathered.extend(own);

@@ -8,6 +8,7 @@ mod record;
 mod refusal;
 mod status;
 mod threshold;
+mod traffic;
 
 pub use gate::Gate;
 pub use incidents::{Incident, Incidents};
@@ -16,12 +17,17 @@ pub use record::{Health, HookMetrics, LoadRecord, Outcome, Record};
 pub use refusal::Refusal;
 pub use status::{State, Status};
 pub use threshold::{Alarm, Threshold};
+pub use traffic::{ServiceCalls, Traffic, TrafficReading};
 
-use crate::instance::{Generation, Instance};
+use crate::{
+    bus::Inbox,
+    instance::{Generation, Instance},
+};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 use rockstar_core::assignment::{Policies, Queue};
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicU8, Ordering::SeqCst},
 };
 use tokio::{sync::watch, time::Instant};
@@ -33,11 +39,16 @@ pub struct Slot {
     gate: Gate,
     policies: ArcSwap<Policies>,
     current: ArcSwapOption<Instance>,
+    /// Started, but not in front of callers yet.
+    started: Mutex<Weak<Instance>>,
     state: watch::Sender<State>,
     stage: AtomicU8,
     pub record: Record,
     /// What it measures itself.
     pub meters: Meters,
+    /// Events that wait for the plugin.
+    pub inbox: Inbox,
+    pub traffic: Traffic,
 }
 
 /// Whether calls that pass the gate reach the plugin.
@@ -86,10 +97,13 @@ impl Slot {
             gate: Gate::default(),
             policies: ArcSwap::from_pointee(policies),
             current: ArcSwapOption::empty(),
+            started: Mutex::default(),
             state: watch::Sender::new(State::default()),
             stage: AtomicU8::new(Stage::Down as u8),
             record,
             meters: Meters::new(name),
+            inbox: Inbox::default(),
+            traffic: Traffic::default(),
         }
     }
 
@@ -116,6 +130,18 @@ impl Slot {
 
     pub fn set_current(&self, instance: Option<Arc<Instance>>) {
         self.current.store(instance);
+        *self.started.lock() = Weak::new();
+    }
+
+    /// Plugins that start after this version may call it before the application may.
+    pub fn set_started(&self, instance: &Arc<Instance>) {
+        *self.started.lock() = Arc::downgrade(instance);
+    }
+
+    /// A version that has started and does not serve the application yet.
+    #[must_use]
+    pub fn started(&self) -> Option<Arc<Instance>> {
+        self.started.lock().upgrade()
     }
 
     pub fn set_stage(&self, stage: Stage) {
@@ -176,6 +202,11 @@ impl Slot {
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.gate.is_held()
+    }
+
+    /// Waits until no version is being replaced.
+    pub async fn until_open(&self) {
+        self.gate.until_open().await;
     }
 
     /// Asks to call the plugin. Waits at the gate while the plugin is replaced; the caller's own timeout begins after.

@@ -10,6 +10,7 @@ use crate::{
 };
 use rockstar_core::{
     assignment::{Assignment, Policies, Queue},
+    backends::Backends,
     permission,
     pluginsfile::{self, Entry, FileError, Format, PluginsFile},
     resolve::{self, Input, Member, Node, Standing},
@@ -94,6 +95,7 @@ impl Standalone {
             self.manager.set_framework(version.clone());
         }
         self.manager.set_addresses(file.backends.clone());
+        self.engines(&file.backends);
         let mut loaded = Loaded::default();
         let mut targets = BTreeMap::new();
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {
@@ -113,6 +115,15 @@ impl Standalone {
         self.show(&file, &targets, &loaded.failed);
         state.file = Some(file);
         loaded
+    }
+
+    /// A wrong address leaves what is in force.
+    fn engines(&self, backends: &Backends) {
+        let bus = &self.manager.shared().bus;
+        bus.set_overflow(backends.event_overflow);
+        if let Err(error) = bus.set_engine(backends.events.as_deref(), "default") {
+            tracing::error!("backends.events: {error}");
+        }
     }
 
     /// What failed is tried again at the next load.

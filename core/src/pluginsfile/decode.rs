@@ -3,7 +3,7 @@
 use super::{DIRECTORY, Entry, FileError, FileFault, PluginsFile};
 use crate::{
     assignment::{ErrorThreshold, FailurePolicy, Policies, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
-    backends::Backends,
+    backends::{Backends, EventOverflow},
     document::{Content, Cursor, DocumentError, Place},
     hint,
     permission::{Permission, Permissions},
@@ -86,7 +86,7 @@ fn framework(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Option<Version>
     Ok(Some(Version::parse(text).map_err(|_| version.expected(wanted))?))
 }
 
-/// Each is `{url: ADDRESS}`, `config` is `{file: PATH}`.
+/// Each is `{url: ADDRESS}`, `config` is `{file: PATH}`; `events` may also say what it drops.
 fn backends(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Backends> {
     at.expect_fields(&BACKENDS, warnings)?;
     let mut address = |service: &str, field: &'static str| {
@@ -95,13 +95,17 @@ fn backends(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Backends> {
         let address = service.field(field).ok_or_else(|| missing(&service, field))?;
         Ok::<_, FileError>(Some(owned(&address)?))
     };
-    Ok(Backends {
-        database: address("database", "url")?,
-        cache: address("cache", "url")?,
-        storage: address("storage", "url")?,
-        events: address("events", "url")?,
-        config: address("config", "file")?,
-    })
+    let (database, cache, storage) =
+        (address("database", "url")?, address("cache", "url")?, address("storage", "url")?);
+    let config = address("config", "file")?;
+    let (events, event_overflow) = at.field("events").map_or(Ok(Default::default()), |f| events(&f, warnings))?;
+    Ok(Backends { database, cache, storage, events, event_overflow, config })
+}
+
+fn events(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<(Option<String>, EventOverflow)> {
+    at.expect_fields(&["url", "overflow"], warnings)?;
+    let url = at.field("url").map(|f| owned(&f)).transpose()?;
+    Ok((url, or(at, "overflow", EventOverflow::default(), event_overflow)?))
 }
 
 fn common(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Common> {
@@ -228,6 +232,11 @@ fn failure_policy(at: &Cursor<'_>) -> Decoded<FailurePolicy> {
 
 fn queue_strategy(at: &Cursor<'_>) -> Decoded<QueueStrategy> {
     one_of(at, "block or reject", &[("block", QueueStrategy::Block), ("reject", QueueStrategy::Reject)])
+}
+
+fn event_overflow(at: &Cursor<'_>) -> Decoded<EventOverflow> {
+    let words = [("drop_newest", EventOverflow::DropNewest), ("drop_oldest", EventOverflow::DropOldest)];
+    one_of(at, "drop_newest or drop_oldest", &words)
 }
 
 fn threshold_action(at: &Cursor<'_>) -> Decoded<ThresholdAction> {

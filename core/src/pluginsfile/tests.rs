@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     assignment::{FailurePolicy, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
+    backends::EventOverflow,
     permission::{self, Permission},
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -177,6 +178,17 @@ fn the_framework_s_version_and_other_sections() {
     assert_eq!(parsed.warnings, Vec::<String>::new());
     let text = "line 1, column 22: field 'framework.version' must be a semantic version (X.Y.Z), found 1.5";
     assert_eq!(error("framework: {version: 1.5}\nplugins: {}"), text);
+}
+
+#[test]
+fn the_events_engine_and_what_it_drops() {
+    let backends = |events: &str| yaml(&format!("plugins: {{}}\nbackends: {{events: {{{events}}}}}\n")).file.backends;
+    let nats = backends("url: 'nats://one/shop', overflow: drop_oldest");
+    assert_eq!((nats.events.as_deref(), nats.event_overflow), (Some("nats://one/shop"), EventOverflow::DropOldest));
+    let embedded = backends("overflow: drop_newest");
+    assert_eq!((embedded.events, embedded.event_overflow), (None, EventOverflow::DropNewest));
+    let wrong = error("plugins: {}\nbackends: {events: {overflow: wait}}\n");
+    assert!(wrong.contains("drop_newest or drop_oldest"), "{wrong}");
 }
 
 #[test]

@@ -300,7 +300,7 @@ pub struct Event {
     /// encoded Value
     #[prost(bytes = "bytes", tag = "2")]
     pub data: ::prost::bytes::Bytes,
-    /// filled by the sidecar
+    /// filled by the sidecar: the plugin, "" = the application
     #[prost(string, tag = "3")]
     pub source: ::prost::alloc::string::String,
     #[prost(uint64, tag = "4")]
@@ -308,6 +308,7 @@ pub struct Event {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SubscribeRequest {
+    /// exact; none = all events
     #[prost(string, repeated, tag = "1")]
     pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }

@@ -1,15 +1,20 @@
 //! The connections to the sidecar: a few streams of exchanges and one of interests, each reconnecting by itself.
 
 use crate::{
+    events::Events,
     interests::{Knowledge, Set},
     lane::Lane,
+    services::Services,
 };
 use arc_swap::ArcSwapOption;
+use futures::future::BoxFuture;
+use http::Uri;
 use hyper_util::rt::TokioIo;
 use rand::Rng;
 use rockstar_proto::app::{InterestSet, Seen, pipeline_client::PipelineClient};
 use std::{
     future::Future,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -42,7 +47,8 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    socket: Arc<Path>,
+    /// For single calls; connects when it is used.
+    channel: Channel,
     lanes: Lanes,
     knowledge: watch::Receiver<Knowledge>,
     tasks: Vec<AbortHandle>,
@@ -68,15 +74,29 @@ impl Client {
         let socket: Arc<Path> = socket.as_ref().into();
         let lanes = Lanes::new(available_parallelism().map_or(1, usize::from).min(MAX_LANES));
         let (sender, knowledge) = watch::channel(Knowledge::default());
+        let channel = endpoint().connect_with_connector_lazy(service_fn(dial(&socket)));
         let mut tasks: Vec<_> = (0..lanes.places.len())
             .map(|place| tokio::spawn(keep_lane(socket.clone(), lanes.clone(), place)).abort_handle())
             .collect();
-        tasks.push(tokio::spawn(keep_interests(socket.clone(), sender)).abort_handle());
-        Self(Arc::new(Inner { socket, lanes, knowledge, tasks }))
+        tasks.push(tokio::spawn(keep_interests(socket, sender)).abort_handle());
+        Self(Arc::new(Inner { channel, lanes, knowledge, tasks }))
     }
 
-    pub(crate) fn socket(&self) -> &Path {
-        &self.0.socket
+    /// The events between plugins.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events::new(self.channel())
+    }
+
+    /// The services that plugins export.
+    #[must_use]
+    pub fn services(&self) -> Services {
+        Services::new(self.channel())
+    }
+
+    /// For calls that are no exchanges.
+    pub(crate) fn channel(&self) -> Channel {
+        self.0.channel.clone()
     }
 
     pub(crate) fn knowledge(&self) -> watch::Ref<'_, Knowledge> {
@@ -170,18 +190,20 @@ async fn opened<T>(open: impl Future<Output = Result<T, Status>>) -> Result<T, S
     timeout(CONNECT, open).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer from the sidecar")))
 }
 
-async fn connect(socket: &Path) -> Result<PipelineClient<Channel>, Status> {
-    channel(socket).await.map(PipelineClient::new)
+/// Any host name will do: it is not looked up.
+fn endpoint() -> Endpoint {
+    Endpoint::from_static("http://localhost")
 }
 
-/// A connection of its own, for calls that are no exchanges.
-pub(crate) async fn channel(socket: &Path) -> Result<Channel, Status> {
+fn dial(socket: &Path) -> impl Fn(Uri) -> BoxFuture<'static, io::Result<TokioIo<UnixStream>>> + Clone + use<> {
     let socket: PathBuf = socket.into();
-    let connector = service_fn(move |_| {
+    move |_| {
         let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    // Any host name will do: it is not looked up.
-    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
-    channel.map_err(|e| Status::unavailable(e.to_string()))
+        Box::pin(async move { UnixStream::connect(socket).await.map(TokioIo::new) })
+    }
+}
+
+async fn connect(socket: &Path) -> Result<PipelineClient<Channel>, Status> {
+    let channel = endpoint().connect_with_connector(service_fn(dial(socket))).await;
+    channel.map(PipelineClient::new).map_err(|e| Status::unavailable(e.to_string()))
 }

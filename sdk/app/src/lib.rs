@@ -25,17 +25,23 @@
 
 mod answer;
 mod body;
+mod call;
 mod client;
+mod events;
 mod exchange;
 mod interests;
 mod lane;
 mod layer;
 mod message;
 mod metrics;
+mod services;
 mod values;
 
 pub use body::{Body, BoxError};
+pub use call::CallError;
 pub use client::Client;
+pub use events::{Event, Events, Subscription};
 pub use layer::{Rockstar, RockstarLayer};
 pub use metrics::MetricsError;
+pub use services::{ServiceInfo, Services};
 pub use values::{ContextValues, Peer};

@@ -1,6 +1,6 @@
 //! What is measured of the plugins, for the application. Calls the sidecar.
 
-use crate::{Client, client::channel};
+use crate::Client;
 use rockstar_proto::app::{PluginName, metrics_client::MetricsClient};
 use serde_json::{Map, Value};
 use std::time::Duration;
@@ -22,10 +22,8 @@ pub enum MetricsError {
 impl Client {
     /// By dotted names, such as `plugin.error.count`, what the plugin measures itself included; ready for JSON.
     pub async fn get_plugin_metrics(&self, plugin: &str) -> Result<Map<String, Value>, MetricsError> {
-        let call = async {
-            let mut client = MetricsClient::new(channel(self.socket()).await?);
-            client.get_plugin_metrics(PluginName { name: plugin.to_owned() }).await
-        };
+        let mut client = MetricsClient::new(self.channel());
+        let call = client.get_plugin_metrics(PluginName { name: plugin.to_owned() });
         let late = || Err(Status::deadline_exceeded("no answer in time"));
         match timeout(DEADLINE, call).await.unwrap_or_else(|_| late()) {
             Ok(answer) => Ok(answer.into_inner().to_json()),

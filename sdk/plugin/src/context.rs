@@ -100,13 +100,22 @@ impl PluginContext {
     }
 
     /// Tells the host of a handler that is kept already; one that it refuses is forgotten.
-    async fn register_handler(&self, registration: Registration) -> Result<(), HostError> {
+    pub(crate) async fn register_handler(&self, registration: Registration) -> Result<(), HostError> {
         let id = registration.handler.clone();
         let registered = self.0.host.register(registration).await;
         if registered.is_err() {
             self.0.handlers.forget(&id);
         }
         registered
+    }
+
+    /// Gives the id under which the host will call it.
+    pub(crate) fn keep(&self, prefix: &str, handler: Handler) -> String {
+        self.0.handlers.keep(prefix, handler)
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.0.host
     }
 
     pub(crate) fn handler(&self, id: &str) -> Option<Handler> {

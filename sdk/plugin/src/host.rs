@@ -1,9 +1,14 @@
 //! The way to the plugin's host: one lazy connection to its context socket, every call with a deadline.
 
+use bytes::Bytes;
+use futures::TryStreamExt;
 use hyper_util::rt::TokioIo;
 use rockstar_proto::{
-    plugin::{KeyValueReply, KeyValueRequest, Registration, plugin_context_client::PluginContextClient},
-    types::Failure,
+    plugin::{
+        Event, Invocation, KeyValueReply, KeyValueRequest, Registration, Result as Outcome,
+        plugin_context_client::PluginContextClient, reply::Reply,
+    },
+    types::{Empty, Failure},
 };
 use std::{future::Future, path::PathBuf, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
@@ -14,6 +19,8 @@ use tonic::{
 use tower::service_fn;
 
 const DEADLINE: Duration = Duration::from_secs(5);
+/// A service may be waited for while its plugin is reloaded; the host ends the wait before.
+const SERVICE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Why the host did not do what the plugin asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +34,8 @@ pub enum HostError {
     Unreachable(String),
     #[error("the host did not answer within {}s", DEADLINE.as_secs())]
     Timeout,
+    #[error("data that cannot be understood: {0}")]
+    Data(String),
 }
 
 #[derive(Clone, Debug)]
@@ -52,8 +61,7 @@ impl Host {
 
     pub(crate) async fn register(&self, registration: Registration) -> Result<(), HostError> {
         let mut client = self.client();
-        let result = answered(client.register(registration)).await?;
-        result.failure.map_or(Ok(()), |f: Failure| Err(HostError::Refused(f.text)))
+        outcome(answered(client.register(registration)).await?)
     }
 
     pub(crate) async fn plugin_metrics(&self, request: KeyValueRequest) -> Result<KeyValueReply, HostError> {
@@ -64,6 +72,37 @@ impl Host {
             None => Ok(reply),
         }
     }
+
+    pub(crate) async fn publish(&self, event: Event) -> Result<(), HostError> {
+        let mut client = self.client();
+        outcome(answered(client.publish(event)).await?)
+    }
+
+    pub(crate) async fn import(&self, wanted: Invocation) -> Result<(), HostError> {
+        let mut client = self.client();
+        outcome(answered(client.import(wanted)).await?)
+    }
+
+    pub(crate) async fn invoke(&self, wanted: Invocation) -> Result<Bytes, HostError> {
+        let mut client = self.client();
+        let reply = timeout(SERVICE_DEADLINE, client.invoke(wanted)).await.map_err(|_| HostError::Timeout)?;
+        match reply.map_err(|status| refusal(&status))?.into_inner().reply {
+            Some(Reply::Result(result)) => Ok(result),
+            Some(Reply::Failure(failure)) => Err(HostError::Refused(failure.text)),
+            _ => Err(HostError::Data("no result of a service call".to_owned())),
+        }
+    }
+
+    pub(crate) async fn services(&self) -> Result<Vec<Registration>, HostError> {
+        let mut client = self.client();
+        let listed = answered(client.services(Empty {})).await?;
+        let all = timeout(DEADLINE, listed.try_collect()).await.map_err(|_| HostError::Timeout)?;
+        all.map_err(|status| refusal(&status))
+    }
+}
+
+fn outcome(outcome: Outcome) -> Result<(), HostError> {
+    outcome.failure.map_or(Ok(()), |f: Failure| Err(HostError::Refused(f.text)))
 }
 
 async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {

@@ -1,6 +1,6 @@
 //! Serves a plugin on the socket that its host chose, until the host ends the process.
 
-use crate::{ManifestError, Plugin, PluginContext, host::Host, manifest, service::Service};
+use crate::{ManifestError, Plugin, PluginContext, host::Host, manifest, service::PluginService};
 use rockstar_proto::plugin::plugin_server::PluginServer;
 use std::{env, future::Future, io, path::PathBuf, process::ExitCode};
 use tokio::{
@@ -79,7 +79,7 @@ impl<P: Plugin> Server<P> {
         }
         let listener = UnixListener::bind(&self.socket).map_err(|e| ServeError::Listen(self.socket, e))?;
         let ctx = PluginContext::new(Host::new(self.host));
-        let service = PluginServer::new(Service::new(self.plugin, ctx.clone()));
+        let service = PluginServer::new(PluginService::new(self.plugin, ctx.clone()));
         let serving = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(UnixListenerStream::new(listener));

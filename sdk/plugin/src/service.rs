@@ -28,13 +28,13 @@ const METHODS: [&str; 11] = [
     "OnConfigChange",
 ];
 
-pub(crate) struct Service<P> {
+pub(crate) struct PluginService<P> {
     description: Description,
     lifecycle: Lifecycle<P>,
     ctx: PluginContext,
 }
 
-impl<P: Plugin> Service<P> {
+impl<P: Plugin> PluginService<P> {
     pub(crate) fn new(plugin: P, ctx: PluginContext) -> Self {
         Self { description: describe(&plugin), lifecycle: Lifecycle::new(plugin), ctx }
     }
@@ -69,7 +69,7 @@ fn result(outcome: Result<(), Failure>) -> Answer {
 }
 
 #[async_trait]
-impl<P: Plugin> plugin_server::Plugin for Service<P> {
+impl<P: Plugin> plugin_server::Plugin for PluginService<P> {
     type DispatchStream = Replies;
     type TransferStream = BoxStream<'static, Result<Chunk, Status>>;
 

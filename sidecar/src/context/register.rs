@@ -1,7 +1,7 @@
 //! Registering and unregistering: what a plugin registers in Initialize is in force once that has answered.
 
 use super::{Context, absent};
-use crate::instance::Hook;
+use crate::instance::{Hook, Registrations};
 use rockstar_core::manifest::{HookType, UnknownHookType};
 use rockstar_proto::{
     plugin::{BodyNeed, Registration, Result as Outcome, registration::Kind},
@@ -18,7 +18,9 @@ impl Context {
         match wanted.kind() {
             Kind::Hook => Ok(self.answer("RegisterHook", self.register_hook(wanted))),
             Kind::Unspecified => Err(Status::invalid_argument("a registration names its kind")),
-            Kind::Middleware | Kind::Route | Kind::Subscription | Kind::Service => absent(wanted.kind().as_str_name()),
+            Kind::Subscription => Ok(self.answer("SubscribeEvent", self.subscribe(wanted))),
+            Kind::Service => Ok(self.answer("ExportService", self.export(wanted))),
+            Kind::Middleware | Kind::Route => absent(wanted.kind().as_str_name()),
         }
     }
 
@@ -35,7 +37,7 @@ impl Context {
 
     fn register_hook(&self, wanted: &Registration) -> Result<bool, String> {
         let kind: HookType = wanted.name.parse().map_err(|e: UnknownHookType| e.to_string())?;
-        self.warn_undeclared(kind);
+        self.warn_undeclared_hook(kind);
         let hook = Hook {
             kind,
             priority: wanted.priority.unwrap_or(DEFAULT_PRIORITY),
@@ -44,20 +46,26 @@ impl Context {
             body: wanted.body() != BodyNeed::None,
         };
         self.instance.edit(|registrations| {
-            if registrations.count() >= MAX_REGISTRATIONS {
-                return Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}"));
-            }
+            full(registrations)?;
             registrations.hooks.push(hook);
             Ok(())
         })
     }
 
     /// What a plugin registers counts; its manifest is documentation, and a difference is pointed out.
-    fn warn_undeclared(&self, kind: HookType) {
+    fn warn_undeclared_hook(&self, kind: HookType) {
         let manifest = self.instance.manifest();
         if !manifest.hooks.is_empty() && !manifest.hooks.iter().any(|hook| hook.kind == kind) {
             let plugin = self.instance.plugin();
             tracing::warn!(plugin, "Plugin {plugin} registers a {kind} hook that its manifest does not declare");
         }
+    }
+}
+
+/// No plugin may register without end.
+pub(crate) fn full(registrations: &Registrations) -> Result<(), String> {
+    match registrations.count() >= MAX_REGISTRATIONS {
+        true => Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}")),
+        false => Ok(()),
     }
 }

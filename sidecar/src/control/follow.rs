@@ -94,6 +94,7 @@ impl Follower {
         self.manager.set_addresses(desired::engines(snapshot));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
+        self.engines(snapshot);
         self.memory.forgive(snapshot.plan_generation);
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
         self.tell(snapshot, self.moving(&desired));
@@ -101,6 +102,14 @@ impl Follower {
         self.note(&desired, &applied);
         self.tell(snapshot, applied.groups.iter().map(|group| self.state(group)).collect());
         Ok(applied)
+    }
+
+    /// A wrong address leaves what is in force.
+    fn engines(&self, snapshot: &Snapshot) {
+        let address = snapshot.backends.as_ref().map(|b| b.events_url.as_str()).filter(|url| !url.is_empty());
+        if let Err(error) = self.manager.shared().bus.set_engine(address, &snapshot.host) {
+            tracing::error!("backends.events of {}: {error}", snapshot.host);
+        }
     }
 
     fn tell(&self, snapshot: &Snapshot, groups: Vec<GroupState>) {

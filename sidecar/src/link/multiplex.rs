@@ -14,7 +14,6 @@ use std::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time::{Instant, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
@@ -51,15 +50,9 @@ impl Multiplex {
         self.pending.closed.load(SeqCst)
     }
 
-    pub(super) async fn call(&self, call: Call, deadline: Instant) -> Result<Reply, CallError> {
+    /// Dropping the future cancels the call.
+    pub(super) async fn call(&self, call: Call) -> Result<Reply, CallError> {
         let mut ticket = Ticket::new(self, call.id);
-        match timeout_at(deadline, self.exchange(call, &mut ticket)).await {
-            Ok(reply) => reply,
-            Err(_) => Err(CallError::Timeout),
-        }
-    }
-
-    async fn exchange(&self, call: Call, ticket: &mut Ticket<'_>) -> Result<Reply, CallError> {
         self.outbox.send(call).await.map_err(|_| self.pending.gone())?;
         // The stream may have ended before the ticket was filed.
         if self.is_closed() {

@@ -71,6 +71,7 @@ impl Manager {
         running.start(&self.launcher.limits).await?;
         slow(plugin.slot(), "Start", began);
         plugin.slot().record.started(began.elapsed());
+        plugin.slot().set_started(running.instance());
         Ok(())
     }
 

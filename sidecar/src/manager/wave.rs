@@ -101,6 +101,10 @@ impl<'a> Wave<'a> {
         if !unproven.is_empty() {
             self.manager.journal.begins(&unproven);
         }
+        // They may call each other's services while they start.
+        if self.members.iter().any(|m| self.manager.registry.get(m.step.plugin.name()).is_none()) {
+            self.manager.publish();
+        }
     }
 
     async fn prepare(&mut self) {

@@ -26,6 +26,7 @@ pub struct Gate {
     word: AtomicUsize,
     hold: Mutex<Option<Hold>>,
     empty: Notify,
+    opened: Notify,
 }
 
 #[derive(Debug)]
@@ -69,12 +70,24 @@ impl Gate {
     pub fn release(&self) -> usize {
         let mut hold = self.hold.lock();
         self.word.fetch_and(!FLAGS, SeqCst);
+        self.opened.notify_waiters();
         hold.take()
             .map_or(0, |h| h.waiting.into_iter().filter(|w| !w.is_closed()).filter_map(|w| w.send(()).ok()).count())
     }
 
     pub fn is_held(&self) -> bool {
         self.word.load(SeqCst) & HELD != 0
+    }
+
+    /// Waits until nothing is held, however long, without a place in the queue.
+    pub async fn until_open(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if !self.is_held() {
+                return;
+            }
+            opened.await;
+        }
     }
 
     fn try_pass(&self, inside: bool) -> bool {
@@ -224,6 +237,20 @@ mod tests {
         settle().await;
         assert_eq!(gate.release(), 2);
         third.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_opening_is_not_in_the_queue() {
+        let gate = Arc::new(Gate::default());
+        gate.hold(&queue(QueueStrategy::Reject, 1, 0));
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.until_open().await }
+        });
+        settle().await;
+        assert!(!waiting.is_finished());
+        assert_eq!(gate.release(), 0);
+        waiting.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

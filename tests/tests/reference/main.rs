@@ -7,6 +7,8 @@
 mod app;
 #[path = "../runtime/http.rs"]
 mod http;
+#[path = "../runtime/messenger.rs"]
+mod messenger;
 mod scene;
 #[path = "../runtime/world.rs"]
 mod world;

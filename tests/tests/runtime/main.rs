@@ -8,7 +8,11 @@ mod faults;
 mod hooks;
 mod http;
 mod interests;
+#[allow(dead_code)] // shared with the tests of the reference
+mod messenger;
+mod nats;
 mod reload;
+mod services;
 mod story;
 mod unary;
 mod world;

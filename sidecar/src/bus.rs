@@ -1,0 +1,209 @@
+//! Events between plugins, and to and from the application: from a publisher to a bounded queue per subscriber, in order
+//! and without waiting for any of them; or through NATS. Memory only; `courier` calls the plugins, `nats` the engine.
+
+mod courier;
+mod ears;
+mod inbox;
+mod nats;
+
+pub use courier::Undelivered;
+pub use ears::{Ears, Names};
+pub use inbox::Inbox;
+pub use nats::{Address, AddressError};
+
+use crate::{registry::Registry, slot::Slot};
+use arc_swap::ArcSwapOption;
+use inbox::Pushed;
+use nats::Nats;
+use parking_lot::Mutex;
+use rockstar_core::backends::EventOverflow;
+use rockstar_proto::plugin::Event;
+use std::{
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+use tokio::task::JoinSet;
+
+/// Events a subscriber's queue holds, and their bytes.
+pub const MAX_EVENTS: usize = 10_000;
+pub const MAX_BYTES: usize = 16 << 20;
+/// One event must fit on the way to a plugin.
+pub const MAX_EVENT: usize = 250 << 10;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Bus {
+    registry: Arc<Registry>,
+    drop_oldest: AtomicBool,
+    /// The last event's number. Taken while an event goes into all queues, so that all see one order.
+    sequence: Mutex<u64>,
+    ears: Mutex<Vec<Weak<Ears>>>,
+    /// One for each plugin whose queue is not empty; they end with the bus.
+    couriers: Mutex<JoinSet<()>>,
+    engine: ArcSwapOption<Nats>,
+}
+
+/// Where an event went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// To so many subscribers of this sidecar.
+    To(usize),
+    ThroughNats,
+}
+
+impl fmt::Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(subscribers) => write!(f, "{subscribers} subscribers"),
+            Self::ThroughNats => write!(f, "through NATS"),
+        }
+    }
+}
+
+/// Why an event is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    #[error("an event must have a name")]
+    NoName,
+    #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
+    TooLarge { name: String, size: usize },
+}
+
+impl Bus {
+    #[must_use]
+    pub fn new(registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self {
+            registry,
+            drop_oldest: AtomicBool::new(false),
+            sequence: Mutex::default(),
+            ears: Mutex::default(),
+            couriers: Mutex::default(),
+            engine: ArcSwapOption::empty(),
+        })
+    }
+
+    /// What is dropped where a subscriber does not keep up.
+    pub fn set_overflow(&self, overflow: EventOverflow) {
+        self.drop_oldest.store(overflow == EventOverflow::DropOldest, Relaxed);
+    }
+
+    pub(crate) fn overflow(&self) -> EventOverflow {
+        match self.drop_oldest.load(Relaxed) {
+            true => EventOverflow::DropOldest,
+            false => EventOverflow::DropNewest,
+        }
+    }
+
+    /// From now on through the engine at that address, or in this sidecar only. `scope` counts where the address has none.
+    pub fn set_engine(self: &Arc<Self>, address: Option<&str>, scope: &str) -> Result<(), AddressError> {
+        let address = address.map(|text| Address::parse(text, scope)).transpose()?;
+        if self.engine.load().as_ref().map(|nats| nats.address()) == address.as_ref() {
+            return Ok(());
+        }
+        let start = |address| Arc::new(Nats::start(address, Arc::clone(&self.registry), Arc::downgrade(self)));
+        self.engine.store(address.map(start));
+        Ok(())
+    }
+
+    /// Hands an event to all who listen to its name, and waits for none.
+    pub fn publish(&self, mut event: Event) -> Result<Published, PublishError> {
+        check(&event)?;
+        let mut sequence = self.sequence.lock();
+        *sequence += 1;
+        event.sequence = *sequence;
+        if let Some(nats) = &*self.engine.load() {
+            self.through(nats, event);
+            return Ok(Published::ThroughNats);
+        }
+        let plugins = self.to_plugins(&event);
+        Ok(Published::To(plugins + self.to_application(&event)))
+    }
+
+    fn through(&self, nats: &Nats, event: Event) {
+        let source = event.source.clone();
+        match nats.publish(event, self.overflow()) {
+            0 => {}
+            dropped => unpublished(&self.registry, &source, dropped, "NATS does not take them in time"),
+        }
+    }
+
+    fn to_plugins(&self, event: &Event) -> usize {
+        let slots = self.registry.slots();
+        let listening = slots.values().filter(|slot| listens(slot, &event.name));
+        listening.map(|slot| self.post(slot, event.clone())).count()
+    }
+
+    fn post(&self, slot: &Arc<Slot>, event: Event) {
+        let Pushed { dropped, idle } = slot.inbox.push(event, self.overflow());
+        if dropped > 0 {
+            lost(slot, dropped, "its queue of events is full");
+        }
+        if idle {
+            let mut couriers = self.couriers.lock();
+            while couriers.try_join_next().is_some() {}
+            couriers.spawn(courier::run(Arc::clone(slot)));
+        }
+    }
+
+    /// Hears events until dropped.
+    pub fn listen(&self, names: Names) -> Arc<Ears> {
+        let ears = Arc::new(Ears::new(names));
+        self.ears.lock().push(Arc::downgrade(&ears));
+        ears
+    }
+
+    fn to_application(&self, event: &Event) -> usize {
+        let mut all = self.ears.lock();
+        all.retain(|ears| ears.strong_count() > 0);
+        let listening = all.iter().filter_map(Weak::upgrade).filter(|ears| ears.want(&event.name));
+        listening.map(|ears| ears.hear(event.clone(), self.overflow())).count()
+    }
+}
+
+pub(crate) fn check(event: &Event) -> Result<(), PublishError> {
+    let size = event.name.len() + event.data.len();
+    match event.name.is_empty() {
+        true => Err(PublishError::NoName),
+        false if size > MAX_EVENT => Err(PublishError::TooLarge { name: event.name.clone(), size }),
+        false => Ok(()),
+    }
+}
+
+/// Only plugins that run receive; one that is being replaced is as good as running.
+fn listens(slot: &Slot, event: &str) -> bool {
+    (slot.is_serving() || slot.is_held())
+        && slot.current().is_some_and(|i| i.registrations().subscriptions.iter().any(|s| s.event == event))
+}
+
+/// Counts events that a plugin will not see, and says so now and then.
+pub(crate) fn lost(slot: &Slot, count: usize, why: &str) {
+    let total = slot.traffic.dropped(count);
+    if is_news(total, count) {
+        tracing::warn!(
+            plugin = slot.name(),
+            total,
+            "Events for plugin {} were dropped, {total} so far: {why}",
+            slot.name()
+        );
+    }
+}
+
+/// Counts events of a plugin, or of the application, that the engine will not get.
+pub(crate) fn unpublished(registry: &Registry, source: &str, count: usize, why: &str) {
+    let total = registry.get(source).map(|slot| slot.traffic.unpublished(count));
+    if total.is_none_or(|total| is_news(total, count)) {
+        tracing::warn!(plugin = source, "Events were not published: {why}");
+    }
+}
+
+/// At the first, and whenever the number has doubled.
+fn is_news(total: u64, added: usize) -> bool {
+    let before = total.saturating_sub(u64::try_from(added).unwrap_or_default());
+    before == 0 || before.ilog2() < total.ilog2()
+}
+
+#[cfg(test)]
+mod tests;

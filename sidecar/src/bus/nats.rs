@@ -1,0 +1,124 @@
+//! Events through NATS, so that plugins of different sidecars hear each other: published into a JetStream stream, taken by
+//! each plugin's durable consumers at least once. Does I/O, in tasks that end with it.
+
+mod address;
+mod consumer;
+mod outbox;
+mod stream;
+mod supervisor;
+
+pub use address::{Address, AddressError};
+
+use super::{Bus, Inbox, inbox::Pushed};
+use crate::registry::Registry;
+use async_nats::{Client, ConnectOptions, Event as Occurrence, jetstream};
+use futures::StreamExt;
+use prost::Message;
+use rockstar_core::backends::EventOverflow;
+use rockstar_proto::plugin::Event;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use stream::Scope;
+use tokio::{task::JoinSet, time::sleep};
+
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// For JetStream to answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Nats {
+    address: Address,
+    outbox: Arc<Inbox>,
+    _tasks: JoinSet<()>,
+}
+
+/// What the tasks share.
+#[derive(Clone, Debug)]
+struct Connection {
+    client: Client,
+    jetstream: jetstream::Context,
+    scope: Arc<Scope>,
+}
+
+impl Nats {
+    /// Begins to connect; what is published meanwhile waits.
+    pub(super) fn start(address: Address, registry: Arc<Registry>, bus: Weak<Bus>) -> Self {
+        let outbox = Arc::new(Inbox::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(run(address.clone(), registry, bus, Arc::clone(&outbox)));
+        Self { address, outbox, _tasks: tasks }
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Never waits; gives how many events found no room.
+    pub(super) fn publish(&self, event: Event, overflow: EventOverflow) -> usize {
+        let Pushed { dropped, .. } = self.outbox.push(event, overflow);
+        dropped
+    }
+}
+
+async fn run(address: Address, registry: Arc<Registry>, bus: Weak<Bus>, outbox: Arc<Inbox>) {
+    let connection = connect(&address).await;
+    let sent = outbox::run(&connection, &outbox, &registry);
+    tokio::join!(sent, hear(&connection, bus), supervisor::run(&connection, &registry));
+}
+
+/// The client connects, and connects again, by itself.
+async fn connect(address: &Address) -> Connection {
+    let options = || {
+        ConnectOptions::new()
+            .name("rockstar-sidecar")
+            .retry_on_initial_connect()
+            .connection_timeout(CONNECTION_TIMEOUT)
+            .reconnect_delay_callback(|attempt| {
+                LONGEST_PAUSE.min(Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX).min(100))
+            })
+            .event_callback(|occurrence| async move { tell(&occurrence) })
+    };
+    let client = loop {
+        match options().connect(address.servers()).await {
+            Ok(client) => break client,
+            Err(error) => {
+                tracing::error!("Events cannot go through NATS at {address}: {error}");
+                sleep(LONGEST_PAUSE).await;
+            }
+        }
+    };
+    let mut jetstream = jetstream::new(client.clone());
+    jetstream.set_timeout(REQUEST_TIMEOUT);
+    Connection { client, jetstream, scope: Arc::new(Scope::new(address.scope())) }
+}
+
+fn tell(occurrence: &Occurrence) {
+    match occurrence {
+        Occurrence::Connected => tracing::info!("Connected to NATS"),
+        Occurrence::Disconnected => tracing::warn!("The connection to NATS is lost; events wait until it is back"),
+        other => tracing::debug!("NATS: {other}"),
+    }
+}
+
+/// What the application listens to: at most once, and by every sidecar.
+async fn hear(connection: &Connection, bus: Weak<Bus>) {
+    loop {
+        match connection.client.subscribe(connection.scope.subjects()).await {
+            Ok(mut messages) => {
+                while let Some(message) = messages.next().await {
+                    let Some(bus) = bus.upgrade() else { return };
+                    if let Ok(event) = Event::decode(message.payload) {
+                        bus.to_application(&event);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!("The application cannot hear events through NATS yet: {error}"),
+        }
+        sleep(RETRY).await;
+    }
+}

@@ -1,0 +1,84 @@
+//! From the bounded queue into the stream, in order, again and again until the server has it. Calls NATS.
+
+use super::{Connection, Inbox, RETRY};
+use crate::registry::Registry;
+use async_nats::{
+    connection::State,
+    jetstream::{context::PublishErrorKind, message::PublishMessage},
+};
+use futures::future::join_all;
+use prost::Message;
+use rockstar_proto::plugin::Event;
+use std::{convert::Infallible, time::Duration};
+use tokio::time::sleep;
+
+/// Events on their way at a time.
+const WINDOW: usize = 64;
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What became of one event.
+enum Sent {
+    Yes,
+    Again(Event),
+    /// The server will never take it.
+    Never(Event, String),
+}
+
+pub(super) async fn run(connection: &Connection, outbox: &Inbox, registry: &Registry) -> Infallible {
+    // Tells this sidecar's events from those of others, so that one sent twice is kept once.
+    let origin = format!("{:016x}", rand::random::<u64>());
+    let mut waiting = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            waiting.push(outbox.next().await);
+        }
+        waiting.extend(std::iter::from_fn(|| outbox.take()).take(WINDOW.saturating_sub(waiting.len())));
+        connected(connection).await;
+        waiting = send(connection, &origin, waiting, registry).await;
+        if !waiting.is_empty() {
+            if let Err(error) = connection.scope.stream(&connection.jetstream).await {
+                tracing::warn!("Events wait: their stream in NATS is not there: {error}");
+            }
+            sleep(RETRY).await;
+        }
+    }
+}
+
+/// The client's own buffer is not asked to keep what is kept here.
+async fn connected(connection: &Connection) {
+    while connection.client.connection_state() != State::Connected {
+        sleep(LOOK).await;
+    }
+}
+
+/// Gives those that must be sent again.
+async fn send(connection: &Connection, origin: &str, events: Vec<Event>, registry: &Registry) -> Vec<Event> {
+    let mut sending = Vec::with_capacity(events.len());
+    for event in events {
+        let message = PublishMessage::build().payload(event.encode_to_vec().into());
+        let message = message.message_id(format!("{origin}-{}", event.sequence));
+        let accepted = connection.jetstream.send_publish(connection.scope.subject(&event.name), message).await;
+        sending.push(async move {
+            let outcome = match accepted {
+                Ok(accepted) => accepted.await.map(drop),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => Sent::Yes,
+                Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                    Sent::Never(event, error.to_string())
+                }
+                Err(_) => Sent::Again(event),
+            }
+        });
+    }
+    let again = |sent| match sent {
+        Sent::Yes => None,
+        Sent::Again(event) => Some(event),
+        Sent::Never(event, error) => {
+            super::super::unpublished(registry, &event.source, 1, &error);
+            None
+        }
+    };
+    join_all(sending).await.into_iter().filter_map(again).collect()
+}
