@@ -12,7 +12,7 @@ pub use error::AppError;
 use crate::{
     args::Arguments,
     artifact::Store,
-    framework::Framework,
+    framework::{Framework, RouteBook},
     launch::{Launcher, Limits},
     manager::{Journal, Manager},
     process::Spawner,
@@ -50,7 +50,7 @@ impl Core {
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
-            framework: Arc::new(Framework { registry: Arc::clone(&registry) }),
+            framework: Arc::new(Framework { registry: Arc::clone(&registry), routes: RouteBook::default() }),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
         Ok(Self { manager, store })

@@ -12,7 +12,7 @@ use rockstar_core::{manifest::Manifest, permission::Permissions, revision::Revis
 use serde_json::{Map, Value};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
 /// Tells the processes of all plugins apart, also those of one version. Never used twice by a sidecar.
@@ -53,6 +53,7 @@ pub struct Instance {
     staged: Mutex<Option<Registrations>>,
     registered: AtomicU32,
     on_trial: AtomicBool,
+    parked: AtomicUsize,
 }
 
 impl Instance {
@@ -69,6 +70,7 @@ impl Instance {
             staged: Mutex::new(Some(Registrations::default())),
             registered: AtomicU32::new(0),
             on_trial: AtomicBool::new(false),
+            parked: AtomicUsize::new(0),
         }
     }
 
@@ -146,6 +148,27 @@ impl Instance {
         if let Some(staged) = self.staged.lock().take() {
             self.registrations.store(Arc::new(staged));
         }
+    }
+
+    /// What it serves itself, or will once Initialize has answered.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        let staged = self.staged.lock();
+        staged.as_ref().map_or_else(|| self.registrations.load().routes.clone(), |staged| staged.routes.clone())
+    }
+
+    /// Calls that will come back to this version.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.load(SeqCst)
+    }
+
+    pub(crate) fn park(&self) {
+        self.parked.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.parked.fetch_sub(1, SeqCst);
     }
 
     /// Whether a crash now brings back the version before.

@@ -2,8 +2,7 @@
 //! behind is ended: its application then fails closed.
 
 use crate::{pipeline::Pipeline, registry::Listener};
-use rockstar_core::assignment::FailurePolicy;
-use rockstar_proto::app::{BodyNeed, Interest, InterestSet, Seen};
+use rockstar_proto::app::{InterestSet, Seen};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -55,18 +54,5 @@ async fn keep(
 /// The interests of the table that is in force now.
 fn current(pipeline: &Pipeline, ready: bool) -> InterestSet {
     let table = pipeline.table();
-    let policies = [FailurePolicy::Closed, FailurePolicy::Open];
-    let entries = policies.into_iter().filter_map(|policy| {
-        let listening = table.listening(policy);
-        let body = if listening.body { BodyNeed::Whole } else { BodyNeed::None };
-        (listening.stages != 0).then(|| Interest {
-            methods: String::new(),
-            glob: "/*".into(),
-            stages: listening.stages,
-            body: body.into(),
-            closed: policy == FailurePolicy::Closed,
-            route: false,
-        })
-    });
-    InterestSet { version: table.version(), entries: entries.collect(), ready }
+    InterestSet { version: table.version(), entries: table.interests(), ready }
 }

@@ -71,6 +71,9 @@ pub struct Proceed {
     /// bits of Want; 0 = the sidecar has forgotten the exchange, send nothing more
     #[prost(uint32, tag = "2")]
     pub want: u32,
+    /// goes into Enter.parent of what the handler causes; "" = nobody asks for it
+    #[prost(string, tag = "3")]
+    pub exchange: ::prost::alloc::string::String,
 }
 /// The response is on its way to the client.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -1,7 +1,7 @@
 //! Registering and unregistering: what a plugin registers in Initialize is in force once that has answered.
 
 use super::{Context, absent};
-use crate::instance::Hook;
+use crate::instance::{Hook, Registrations};
 use rockstar_core::manifest::{HookType, UnknownHookType};
 use rockstar_proto::{
     plugin::{BodyNeed, Registration, Result as Outcome, registration::Kind},
@@ -18,12 +18,24 @@ impl Context {
         match wanted.kind() {
             Kind::Hook => Ok(self.answer("RegisterHook", self.register_hook(wanted))),
             Kind::Unspecified => Err(Status::invalid_argument("a registration names its kind")),
-            Kind::Middleware | Kind::Route | Kind::Subscription | Kind::Service => absent(wanted.kind().as_str_name()),
+            Kind::Middleware => Ok(self.answer("RegisterMiddleware", self.register_middleware(wanted))),
+            Kind::Route => Ok(self.route_answer(wanted)),
+            Kind::Subscription | Kind::Service => absent(wanted.kind().as_str_name()),
         }
     }
 
-    pub(super) fn unregistered(&self, _: &Registration) -> Result<Response<Outcome>, Status> {
-        absent("Unregister")
+    pub(super) fn unregistered(&self, wanted: &Registration) -> Result<Response<Outcome>, Status> {
+        match wanted.kind() {
+            Kind::Middleware => Ok(self.answer("UnregisterMiddleware", self.unregister_middleware(&wanted.name))),
+            _ => Err(Status::invalid_argument("only middleware can be unregistered; the rest goes with its plugin")),
+        }
+    }
+
+    fn route_answer(&self, wanted: &Registration) -> Response<Outcome> {
+        match self.register_route(wanted) {
+            Ok(done) => self.answer("Router", done),
+            Err(denied) => Response::new(Outcome { failure: Some(denied) }),
+        }
     }
 
     fn answer(&self, stage: &str, done: Result<bool, String>) -> Response<Outcome> {
@@ -44,9 +56,7 @@ impl Context {
             body: wanted.body() != BodyNeed::None,
         };
         self.instance.edit(|registrations| {
-            if registrations.count() >= MAX_REGISTRATIONS {
-                return Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}"));
-            }
+            full(registrations)?;
             registrations.hooks.push(hook);
             Ok(())
         })
@@ -59,5 +69,13 @@ impl Context {
             let plugin = self.instance.plugin();
             tracing::warn!(plugin, "Plugin {plugin} registers a {kind} hook that its manifest does not declare");
         }
+    }
+}
+
+/// No plugin may register without end.
+pub(crate) fn full(registrations: &Registrations) -> Result<(), String> {
+    match registrations.count() >= MAX_REGISTRATIONS {
+        true => Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}")),
+        false => Ok(()),
     }
 }
