@@ -38,4 +38,4 @@ pub use body::{Body, BoxError};
 pub use client::Client;
 pub use layer::{Rockstar, RockstarLayer};
 pub use metrics::MetricsError;
-pub use values::{ContextValues, Peer};
+pub use values::{Cause, ContextValues, Peer};

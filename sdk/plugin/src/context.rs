@@ -1,7 +1,9 @@
 //! The plugin's handle to its host, and the handlers that it registered. Calls go to the host's socket.
 
+mod middleware;
+
 use crate::{
-    HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result,
+    HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,
@@ -89,6 +91,22 @@ impl PluginContext {
         self.register(kind, priority, BodyNeed::Whole, handler).await
     }
 
+    /// Registers the paths that this plugin answers itself. Needs the permission `router`.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        Router::new(self.clone())
+    }
+
+    /// Gives the id under which the host will call it.
+    pub(crate) fn keep(&self, prefix: &str, handler: Handler) -> String {
+        self.0.handlers.keep(prefix, handler)
+    }
+
+    /// The host has given up that call.
+    pub(crate) fn cancel(&self, call: u64) {
+        self.0.handlers.cancel(call);
+    }
+
     async fn register<F, R>(&self, kind: HookType, priority: i32, body: BodyNeed, handler: F) -> Result<(), HostError>
     where
         F: Fn(HookContext) -> R + Send + Sync + 'static,
@@ -100,7 +118,7 @@ impl PluginContext {
     }
 
     /// Tells the host of a handler that is kept already; one that it refuses is forgotten.
-    async fn register_handler(&self, registration: Registration) -> Result<(), HostError> {
+    pub(crate) async fn register_handler(&self, registration: Registration) -> Result<(), HostError> {
         let id = registration.handler.clone();
         let registered = self.0.host.register(registration).await;
         if registered.is_err() {

@@ -64,6 +64,12 @@ impl Host {
             None => Ok(reply),
         }
     }
+
+    pub(crate) async fn unregister(&self, registration: Registration) -> Result<(), HostError> {
+        let mut client = self.client();
+        let result = answered(client.unregister(registration)).await?;
+        result.failure.map_or(Ok(()), |f: Failure| Err(HostError::Refused(f.text)))
+    }
 }
 
 async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {
