@@ -8,6 +8,8 @@ mod app;
 #[path = "../runtime/http.rs"]
 mod http;
 mod scene;
+#[path = "../runtime/traffic.rs"]
+mod traffic;
 #[path = "../runtime/world.rs"]
 mod world;
 
@@ -27,5 +29,6 @@ mod permissions;
 mod practices;
 mod queries;
 mod reload;
+mod routes;
 mod tables;
 mod telemetry;

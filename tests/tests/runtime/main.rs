@@ -9,6 +9,8 @@ mod hooks;
 mod http;
 mod interests;
 mod reload;
+mod requests;
 mod story;
+mod traffic;
 mod unary;
 mod world;
