@@ -101,7 +101,9 @@ impl Steps {
             ("$header", name) => ctx.get_header(name).unwrap_or("none").to_owned(),
             ("$query", name) => ctx.query().get(name).cloned().unwrap_or_else(|| "none".into()),
             ("$param", name) => ctx.param(name).unwrap_or("none").to_owned(),
-            ("$value", key) => format!("{} by {}", ctx.get(key).unwrap_or_default(), ctx.set_by(key).unwrap_or("nobody")),
+            ("$value", key) => {
+                format!("{} by {}", ctx.get(key).unwrap_or_default(), ctx.set_by(key).unwrap_or("nobody"))
+            }
             _ => word.to_owned(),
         });
         words.collect::<Vec<_>>().join(" ")

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 /// How long a request waits for a sidecar that cannot be reached.
-const REACH: Duration = Duration::from_secs(5);
+pub(crate) const REACH: Duration = Duration::from_secs(5);
 /// The largest message on a shared stream.
 const MAX_FRAME: usize = 256 << 10;
 /// The sidecar itself answers at the exchange's end; this is for one that does not.

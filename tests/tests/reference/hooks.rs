@@ -70,7 +70,8 @@ async fn r2_4_1_pre_response_runs_before_the_response_is_written() {
 
 #[tokio::test]
 async fn r2_4_2_post_response_runs_after_the_response_is_written() {
-    let (world, app) = with_app(&[traffic("p", json!([hook("post_response", 100, "wait answered; note $status")]))]).await;
+    let (world, app) =
+        with_app(&[traffic("p", json!([hook("post_response", 100, "wait answered; note $status")]))]).await;
     assert_eq!(app.get("/a").await.status, 200);
     assert_eq!(world.trace(), ["handler /a"]);
     go(&world, "answered");
@@ -88,8 +89,7 @@ async fn r2_5_1_error_hooks_run_on_a_failure() {
     assert_eq!(world.trace(), ["handler /", "p.error pre_response: no header"]);
     world.forget_trace();
     assert_eq!(app.get("/fail").await.status, 500);
-    let expected =
-        ["handler /fail", "p.error handler: the handler answered 500", "p.error pre_response: no header"];
+    let expected = ["handler /fail", "p.error handler: the handler answered 500", "p.error pre_response: no header"];
     assert_eq!(world.trace(), expected);
 }
 
@@ -118,9 +118,7 @@ async fn r2_5_3_anything_else_is_an_error() {
 
 #[tokio::test]
 async fn r2_6_1_higher_priority_runs_earlier_across_plugins() {
-    let of = |priorities: &[i32]| {
-        priorities.iter().map(|p| named(&p.to_string(), *p, "note ran")).collect::<Vec<_>>()
-    };
+    let of = |priorities: &[i32]| priorities.iter().map(|p| named(&p.to_string(), *p, "note ran")).collect::<Vec<_>>();
     let (world, app) = with_app(&[
         traffic("p", json!(of(&[50, 300]))),
         traffic("q", json!(of(&[0, 200]))),
@@ -175,7 +173,8 @@ async fn r2_7_2_a_crash_keeps_no_other_hook_from_running() {
 
 #[tokio::test]
 async fn r2_7_3_a_request_whose_hook_failed_is_refused_or_goes_on_by_policy() {
-    let plugins = |bad: Traffic| [bad, traffic("c", json!([hook("pre_request", 50, "note ran"), hook("error", 100, "")]))];
+    let plugins =
+        |bad: Traffic| [bad, traffic("c", json!([hook("pre_request", 50, "note ran"), hook("error", 100, "")]))];
     let bad = || traffic("b", json!([hook("pre_request", 200, "note ran; fail invalid request")]));
     let hooks = ["b.pre_request ran", "c.pre_request ran", "c.error pre_request: invalid request"];
     let (world, app) = with_app(&plugins(bad())).await;

@@ -61,7 +61,10 @@ async fn r4_1_3_a_handler_reads_the_request_and_answers() {
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"processed":true}"#));
     assert_eq!(world.trace(), ["p.post_request null by nobody", "p.post_request \"7\" by p"]);
     let answer = http::request(app.address, "POST", "/show", &[("X-In", "abc")], "the body").await;
-    assert_eq!((answer.status, answer.headers["x-echo"].as_str(), answer.body.as_str()), (201, "abc", "/show the body"));
+    assert_eq!(
+        (answer.status, answer.headers["x-echo"].as_str(), answer.body.as_str()),
+        (201, "abc", "/show the body")
+    );
     let answer = app.get("/bad").await;
     assert_eq!((answer.status, answer.body.as_str()), (500, r#"{"error":"internal server error"}"#));
     assert_eq!(world.health("p").await.unwrap().last_error, "the database is away");

@@ -67,8 +67,16 @@ async fn calls_have_the_same_end_on_a_stream_and_one_by_one() {
     let (answers, trace) = tour(all_sorts()).await;
     let bodies: Vec<_> = answers.iter().map(|(status, body)| (*status, body.as_str())).collect();
     let broken = r#"{"error":"internal server error"}"#;
-    let expected =
-        [(200, "/x"), (200, "7"), (401, "{}"), (500, broken), (200, "/late"), (500, broken), (500, ""), (200, "answered")];
+    let expected = [
+        (200, "/x"),
+        (200, "7"),
+        (401, "{}"),
+        (500, broken),
+        (200, "/late"),
+        (500, broken),
+        (500, ""),
+        (200, "answered"),
+    ];
     assert_eq!(bodies, expected);
     let first = ["p.pre_request GET", "p.around in \"ann\" by p", "p.look /x", "handler /x", "p.post_request 200"];
     assert_eq!(trace[..6], [first.as_slice(), &["p.around out 200"]].concat());
@@ -83,7 +91,10 @@ async fn a_closed_plugin_that_is_late_refuses_whatever_others_answer() {
     for slow in [hook("pre_request", 200, "sleep 600000"), middleware("auth", 200, "sleep 600000")] {
         let (_world, app) = with_app(&[
             traffic("auth", json!([slow])).with(json!({"hook_timeout": "300ms"})),
-            traffic("cache", json!([hook("pre_request", 100, "note asked"), middleware("cache", 100, "answer 200 cached")])),
+            traffic(
+                "cache",
+                json!([hook("pre_request", 100, "note asked"), middleware("cache", 100, "answer 200 cached")]),
+            ),
         ])
         .await;
         let answer = app.get("/").await;
@@ -113,8 +124,15 @@ async fn middleware_that_fails_is_skipped_where_it_is_open() {
 #[tokio::test]
 async fn a_client_that_goes_ends_what_runs_and_what_waits() {
     for plugin in [
-        traffic("p", json!([middleware("m", 100, "note in; next; note never"), hook("post_request", 100, "note never")])),
-        traffic("p", json!([middleware("m", 100, "note in; next; note never"), hook("post_request", 100, "note never")])).unary(),
+        traffic(
+            "p",
+            json!([middleware("m", 100, "note in; next; note never"), hook("post_request", 100, "note never")]),
+        ),
+        traffic(
+            "p",
+            json!([middleware("m", 100, "note in; next; note never"), hook("post_request", 100, "note never")]),
+        )
+        .unary(),
     ] {
         let (world, app) = with_app(&[plugin, traffic("e", json!([hook("error", 100, "")]))]).await;
         let connection = http::sent(app.address, "GET", "/wait", &[], "").await.unwrap();
@@ -132,9 +150,10 @@ async fn a_client_that_goes_ends_what_runs_and_what_waits() {
 
 #[tokio::test]
 async fn paths_that_only_others_are_listened_to_on_need_no_sidecar() {
-    let world = started(&[
-        traffic("p", json!([scoped("m", &["/admin/*"], "answer 401 no"), route("GET", "/own", "answer 200 own")])),
-    ])
+    let world = started(&[traffic(
+        "p",
+        json!([scoped("m", &["/admin/*"], "answer 401 no"), route("GET", "/own", "answer 200 own")]),
+    )])
     .await;
     let app = App::new(&world).await;
     assert_eq!((app.get("/own").await.body.as_str(), app.get("/admin").await.status), ("own", 401));
@@ -237,7 +256,8 @@ async fn a_request_that_another_plugin_handles_is_not_held_by_a_reload() {
 
 #[tokio::test]
 async fn a_route_is_not_asked_twice_when_its_process_ends() {
-    let (world, app) = with_app(&[traffic("p", json!([route("POST", "/end", "note ran; exit"), hook("error", 100, "")]))]).await;
+    let (world, app) =
+        with_app(&[traffic("p", json!([route("POST", "/end", "note ran; exit"), hook("error", 100, "")]))]).await;
     assert_eq!(http::request(app.address, "POST", "/end", &[], "").await.status, 503);
     let runs = world.trace().iter().filter(|line| *line == "p./end ran").count();
     assert_eq!(runs, 1);
