@@ -84,7 +84,7 @@ impl Exchange {
     }
 
     /// The path that patterns are matched on.
-    pub(super) fn path(&self) -> &str {
+    pub(super) fn normal_path(&self) -> &str {
         &self.request.normal_path
     }
 

@@ -19,7 +19,7 @@ impl Pipeline {
     /// True: a plugin was the handler, and its response, or that of its failure, is in the exchange.
     pub(super) async fn route(&self, exchange: &mut Exchange) -> bool {
         let table = self.table();
-        let Some((entry, parameters)) = table.route(exchange.method(), exchange.path()) else { return false };
+        let Some((entry, parameters)) = table.route(exchange.method(), exchange.normal_path()) else { return false };
         if entry.route.body && !exchange.has_body() && exchange.announces_body() {
             exchange.fail(Moment::Handler, verdict::body_too_large());
             return true;
