@@ -171,9 +171,14 @@ impl Slot {
         self.gate.hold(queue);
     }
 
-    /// Waits until no call runs in the plugin, and none is parked there. False if some still do at their deadlines;
-    /// they no longer hold anything up.
-    pub async fn drain(&self, calls: Instant, parked: Instant) -> bool {
+    /// Waits until no call runs in the plugin, and none is parked there. False if some still do at the deadline; they no
+    /// longer hold anything up.
+    pub async fn drain(&self, deadline: Instant) -> bool {
+        self.drain_both(deadline, deadline).await
+    }
+
+    /// The same with a deadline for calls that run and one for those that are parked.
+    pub async fn drain_both(&self, calls: Instant, parked: Instant) -> bool {
         let instance = self.current();
         let parked_calls = || instance.as_ref().map_or(0, |instance| instance.parked());
         let settled = self.gate.settle(parked, || parked_calls() == 0).await;

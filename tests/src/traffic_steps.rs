@@ -68,6 +68,7 @@ impl Steps {
             "background" => self.later(rest),
             "answer" => ctx.respond(first.parse()?, &[], second.to_owned()),
             "json" => ctx.json(first.parse()?, &serde_json::from_str::<Value>(second)?),
+            "count" => ctx.metrics().increment_counter(rest),
             "set" => ctx.set(first, second),
             "header" => ctx.set_header(first, second.to_owned()),
             "status" => ctx.set_status(rest.parse()?),

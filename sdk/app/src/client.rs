@@ -174,7 +174,7 @@ fn in_force(knowledge: &watch::Sender<Knowledge>, set: InterestSet, lease: &mut 
             k.set = Some(Arc::new(Set::new(set)));
         }
     });
-    (!same).then(|| Seen { version, ping: 0 })
+    (!same).then_some(Seen { version, ping: 0 })
 }
 
 /// Opens the stream again and again; pauses grow while the sidecar cannot be reached.

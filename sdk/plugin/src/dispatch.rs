@@ -23,7 +23,7 @@ pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
         return refused(id, Class::NotFound, format!("no handler '{}' is registered", call.handler));
     };
     call.handler.clear();
-    let reply = handler.run(call).await.unwrap_or_else(reply::Reply::Failure);
+    let reply = handler.run(call, ctx).await.unwrap_or_else(reply::Reply::Failure);
     Reply { id, reply: Some(reply) }
 }
 

@@ -1,5 +1,6 @@
 //! An exchange as a plugin's handler sees it, and what the handler does to it. No I/O.
 
+use crate::{Metrics, PluginContext};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -22,6 +23,7 @@ pub struct Context(Arc<Exchange>);
 
 #[derive(Debug)]
 struct Exchange {
+    plugin: PluginContext,
     id: String,
     request: Request,
     /// Comes later to middleware.
@@ -51,9 +53,10 @@ fn parts(call: Option<call::Call>) -> (Option<Request>, Option<Response>) {
 }
 
 impl Context {
-    pub(crate) fn new(call: Call) -> Self {
+    pub(crate) fn new(call: Call, plugin: &PluginContext) -> Self {
         let (request, response) = parts(call.call);
         Self(Arc::new(Exchange {
+            plugin: plugin.clone(),
             id: call.exchange,
             request: request.unwrap_or_default(),
             response: response.map_or_else(OnceLock::new, OnceLock::from),
@@ -61,6 +64,12 @@ impl Context {
             later_values: OnceLock::new(),
             outcome: Mutex::default(),
         }))
+    }
+
+    /// The plugin's own metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.plugin.metrics()
     }
 
     /// Identifies the exchange in logs.
@@ -282,18 +291,20 @@ fn whole(body: Option<&Body>) -> Option<&Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Host;
     use serde_json::json;
 
     fn context(call: call::Call, values: Vec<ContextValue>) -> Context {
-        Context::new(Call { call: Some(call), values, ..Call::default() })
+        let plugin = PluginContext::new(Host::new("none".into()));
+        Context::new(Call { call: Some(call), values, ..Call::default() }, &plugin)
     }
 
     fn value(key: &str, value: Value, set_by: &str) -> ContextValue {
         ContextValue { key: key.into(), value: types::Value::from(&value).encode(), set_by: set_by.into() }
     }
 
-    #[test]
-    fn a_request_is_readable() {
+    #[tokio::test]
+    async fn a_request_is_readable() {
         let headers = vec![Header { name: "authorization".into(), value: "Bearer x".into() }];
         let request =
             Request { path: "/a%20b".into(), query: "id=1&name=a+b%26&id=2".into(), headers, ..Request::default() };
@@ -305,8 +316,8 @@ mod tests {
         assert_eq!((ctx.get("none"), ctx.status()), (None, None));
     }
 
-    #[test]
-    fn changes_go_out_unless_there_is_an_answer() {
+    #[tokio::test]
+    async fn changes_go_out_unless_there_is_an_answer() {
         let ctx = context(call::Call::RequestHook(Request::default()), Vec::new());
         ctx.set_header("X-A", "1");
         ctx.set("user", 123);

@@ -1,7 +1,7 @@
 //! What the plugin registered, by the id under which the host calls it. No I/O.
 
 use crate::{
-    Context, HookContext, HookType, Result,
+    Context, HookContext, HookType, PluginContext, Result,
     middleware::{Middleware, request_only},
     outcome::caught,
     router,
@@ -30,22 +30,22 @@ pub(crate) enum Handler {
 
 impl Handler {
     /// Runs one call to its end; an error or a panic is a failure.
-    pub(crate) async fn run(&self, call: Call) -> Result<reply::Reply, Failure> {
+    pub(crate) async fn run(&self, call: Call, plugin: &PluginContext) -> Result<reply::Reply, Failure> {
         match self {
             Self::Hook(kind, handler) => {
-                let hook = HookContext::new(*kind, call);
+                let hook = HookContext::new(*kind, call, plugin);
                 // The handler itself may panic before it returns its future.
                 caught(kind.as_str(), async { handler(hook.clone()).await }).await?;
                 Ok(hook.take_reply())
             }
             Self::Route(handler) => {
-                let ctx = Context::new(call);
+                let ctx = Context::new(call, plugin);
                 caught("route", async { handler(ctx.clone()).await }).await?;
                 Ok(router::reply(&ctx))
             }
-            Self::Middleware(middleware) => middleware.run(call).await,
+            Self::Middleware(middleware) => middleware.run(call, plugin).await,
             Self::RequestOnly(_, handler) => {
-                let ctx = Context::new(call);
+                let ctx = Context::new(call, plugin);
                 caught("middleware", async { handler(ctx.clone()).await }).await?;
                 Ok(request_only(&ctx))
             }

@@ -1,6 +1,6 @@
 //! Hooks: their types, and what their handlers are given. No I/O.
 
-use crate::Context;
+use crate::{Context, PluginContext};
 use rockstar_proto::{
     plugin::{Call, call, reply},
     types,
@@ -59,12 +59,12 @@ pub struct HookContext {
 }
 
 impl HookContext {
-    pub(crate) fn new(kind: HookType, call: Call) -> Self {
+    pub(crate) fn new(kind: HookType, call: Call, plugin: &PluginContext) -> Self {
         let failure = match &call.call {
             Some(call::Call::ErrorHook(hook)) => hook.failure.clone().map(Failure::from),
             _ => None,
         };
-        Self { kind, context: Context::new(call), failure }
+        Self { kind, context: Context::new(call, plugin), failure }
     }
 
     #[must_use]

@@ -2,7 +2,7 @@
 //! waits in a task of its own.
 
 use crate::{
-    Context, Result,
+    Context, PluginContext, Result,
     outcome::{caught, failure},
 };
 use futures::future::BoxFuture;
@@ -97,16 +97,16 @@ impl Middleware {
         Self { name: name.to_owned(), handler, parked: Mutex::default() }
     }
 
-    pub(crate) async fn run(&self, mut call: Call) -> Result<Reply, Failure> {
+    pub(crate) async fn run(&self, mut call: Call, plugin: &PluginContext) -> Result<Reply, Failure> {
         match call.call.take() {
             Some(call::Call::Leave(leave)) => self.leave(&call.exchange, call.values, leave).await,
-            enter => self.enter(Call { call: enter, ..call }).await,
+            enter => self.enter(Call { call: enter, ..call }, plugin).await,
         }
     }
 
-    async fn enter(&self, call: Call) -> Result<Reply, Failure> {
+    async fn enter(&self, call: Call, plugin: &PluginContext) -> Result<Reply, Failure> {
         let (id, exchange) = (call.id, call.exchange.clone());
-        let ctx = Context::new(call);
+        let ctx = Context::new(call, plugin);
         let ((called, next), (back, coming)) = (oneshot::channel(), oneshot::channel());
         let mut running = self.spawn(ctx.clone(), Next { called, back: coming });
         tokio::select! {

@@ -102,11 +102,12 @@ fn answer_with(change: &mut Change, answer: Response) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Host;
     use rockstar_proto::{plugin::Call, types::body::Body};
 
-    #[test]
-    fn an_answer_goes_with_values_and_headers() {
-        let ctx = Context::new(Call::default());
+    #[tokio::test]
+    async fn an_answer_goes_with_values_and_headers() {
+        let ctx = Context::new(Call::default(), &PluginContext::new(Host::new("none".into())));
         ctx.set("user", 7);
         ctx.set_header("x-a", "1");
         ctx.json(201, &["a"]);

@@ -138,6 +138,7 @@ pub(super) async fn set_threshold(State(admin): State<Admin>, Path(name): Path<S
 }
 
 /// In a pod the desired state is the operator's.
+#[allow(clippy::result_large_err, reason = "the answer to the request, passed on at once")]
 fn standalone(admin: &Admin) -> Result<Arc<Standalone>, Response> {
     match &admin.authority {
         Authority::File(standalone) => Ok(Arc::clone(standalone)),

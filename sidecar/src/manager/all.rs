@@ -152,8 +152,7 @@ async fn stop_one((plugin, mut work): Locked) -> Option<String> {
     work.trial = None;
     let (slot, policies) = (plugin.slot(), plugin.slot().policies());
     slot.hold(&policies.reload.queue);
-    let deadline = Instant::now() + policies.hook_timeout.min(policies.reload.drain_timeout);
-    slot.drain(deadline, deadline).await;
+    slot.drain(Instant::now() + policies.hook_timeout.min(policies.reload.drain_timeout)).await;
     slot.set_stage(Stage::Down);
     let stopped = match &mut work.running {
         Some(running) => running.stop(policies.stop_timeout).await,

@@ -87,7 +87,7 @@ impl Manager {
         let slot = plugin.slot();
         let (policies, now) = (slot.policies(), tokio::time::Instant::now());
         slot.hold(&policies.reload.queue);
-        slot.drain(now + policies.hook_timeout, now + policies.reload.drain_timeout).await;
+        slot.drain_both(now + policies.hook_timeout, now + policies.reload.drain_timeout).await;
         let outcome = match work.running.take() {
             Some(running) => self.dismantle(&plugin, running).await,
             None => Ok(()),

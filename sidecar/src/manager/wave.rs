@@ -131,7 +131,7 @@ impl<'a> Wave<'a> {
             slot.hold(self.queue.as_ref().unwrap_or(&policies.reload.queue));
             let now = Instant::now();
             let (calls, parked) = (now + policies.hook_timeout, now + policies.reload.drain_timeout);
-            if slot.is_serving() && !slot.drain(calls, parked).await {
+            if slot.is_serving() && !slot.drain_both(calls, parked).await {
                 tracing::warn!("Plugin {}: calls still ran when it was replaced", slot.name());
             }
         }

@@ -88,8 +88,7 @@ fn understood(
 fn count(point: Point<'_>, slot: &Slot, took: Duration, outcome: Outcome<'_>) {
     match (point, outcome) {
         (Point::Hook(kind), outcome) => slot.record.hook(kind, took, outcome),
-        (_, Outcome::Error(text)) => slot.record.error(text),
-        (_, Outcome::Success) => {}
+        (_, outcome) => slot.record.call(outcome),
     }
 }
 

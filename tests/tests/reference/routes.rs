@@ -48,7 +48,11 @@ async fn r4_1_2_routes_need_the_permission_router() {
 #[tokio::test]
 async fn r4_1_3_a_handler_reads_the_request_and_answers() {
     let items = json!([
-        route("GET", "/process", r#"needs user_id; set user $query:user_id; json 200 {"processed":true}"#),
+        route(
+            "GET",
+            "/process",
+            r#"count p.processed; needs user_id; set user $query:user_id; json 200 {"processed":true}"#
+        ),
         route("POST", "/show", "header x-echo $header:x-in; status 201; body $path $body"),
         route("GET", "/bad", "fail the database is away"),
         hook("post_request", 100, "note $value:user"),

@@ -176,12 +176,14 @@ async fn nesting(world: &World) -> (SocketAddr, Arc<Notify>) {
     let address = listener.local_addr().unwrap();
     let go = Arc::new(Notify::new());
     let tracer = world.tracer();
-    let outer = |State(go): State<Arc<Notify>>, request: Request| async move {
+    let outer = move |State(go): State<Arc<Notify>>, request: Request| {
         tracer.note("outer");
-        go.notified().await;
-        let cause = request.extensions().get::<Cause>().cloned().expect("a plugin waits for this handler");
-        let inner = http::request(address, "GET", "/inner", &[(Cause::HEADER, cause.as_str())], "").await;
-        format!("{} {}", inner.status, inner.body)
+        async move {
+            go.notified().await;
+            let cause = request.extensions().get::<Cause>().cloned().expect("a plugin waits for this handler");
+            let inner = http::request(address, "GET", "/inner", &[(Cause::HEADER, cause.as_str())], "").await;
+            format!("{} {}", inner.status, inner.body)
+        }
     };
     let router =
         Router::new().route("/outer", get(outer)).route("/inner", get(|| async { "inner" })).with_state(go.clone());
