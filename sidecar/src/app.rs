@@ -13,7 +13,7 @@ use crate::{
     args::Arguments,
     artifact::Store,
     bus::Bus,
-    framework::Framework,
+    framework::{Framework, RouteBook},
     launch::{Launcher, Limits},
     manager::{Journal, Manager},
     process::Spawner,
@@ -51,7 +51,11 @@ impl Core {
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
-            framework: Arc::new(Framework { registry: Arc::clone(&registry), bus: Bus::new(Arc::clone(&registry)) }),
+            framework: Arc::new(Framework {
+                registry: Arc::clone(&registry),
+                routes: RouteBook::default(),
+                bus: Bus::new(Arc::clone(&registry)),
+            }),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
         Ok(Self { manager, store })

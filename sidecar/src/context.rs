@@ -7,9 +7,12 @@ mod database;
 mod events;
 mod metrics;
 mod register;
+mod requests;
 mod services;
 mod storage;
 mod telemetry;
+
+pub(crate) use register::full;
 
 use crate::{framework::Framework, instance::Instance, slot::Slot};
 use parking_lot::Mutex;

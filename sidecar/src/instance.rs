@@ -12,7 +12,7 @@ use rockstar_core::{manifest::Manifest, permission::Permissions, revision::Revis
 use serde_json::{Map, Value};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
 /// Tells the processes of all plugins apart, also those of one version. Never used twice by a sidecar.
@@ -54,6 +54,7 @@ pub struct Instance {
     registered: AtomicU32,
     on_trial: AtomicBool,
     debugs: AtomicBool,
+    parked: AtomicUsize,
 }
 
 impl Instance {
@@ -71,6 +72,7 @@ impl Instance {
             registered: AtomicU32::new(0),
             on_trial: AtomicBool::new(false),
             debugs: AtomicBool::new(false),
+            parked: AtomicUsize::new(0),
         }
     }
 
@@ -162,6 +164,27 @@ impl Instance {
             true => tracing::info!(target: "plugin", plugin, level = "debug", "{text}"),
             false => tracing::debug!(target: "plugin", plugin, "{text}"),
         }
+    }
+
+    /// What it serves itself, or will once Initialize has answered.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Route> {
+        let staged = self.staged.lock();
+        staged.as_ref().map_or_else(|| self.registrations.load().routes.clone(), |staged| staged.routes.clone())
+    }
+
+    /// Calls that will come back to this version.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.load(SeqCst)
+    }
+
+    pub(crate) fn park(&self) {
+        self.parked.fetch_add(1, SeqCst);
+    }
+
+    pub(crate) fn unpark(&self) {
+        self.parked.fetch_sub(1, SeqCst);
     }
 
     /// Whether a crash now brings back the version before.

@@ -2,8 +2,7 @@
 //! behind is ended: its application then fails closed.
 
 use crate::{pipeline::Pipeline, registry::Listener};
-use rockstar_core::assignment::FailurePolicy;
-use rockstar_proto::app::{BodyNeed, Interest, InterestSet, Seen};
+use rockstar_proto::app::{InterestSet, Seen};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,18 +28,34 @@ async fn keep(
     sets: mpsc::Sender<Result<InterestSet, Status>>,
 ) {
     let (mut version, mut ready) = (pipeline.registry().version(), pipeline.registry().ready());
+    let (mut sent, mut pong) = (None, 0);
     loop {
         version.mark_unchanged();
-        let set = current(&pipeline, *ready.borrow_and_update());
-        if sets.try_send(Ok(set)).is_err() {
+        let mut set = current(&pipeline, *ready.borrow_and_update());
+        let state = Some((set.version, set.ready));
+        let same = sent == state;
+        if same {
+            set.entries.clear();
+            set.pong = pong;
+        }
+        // What nobody asked for and what is not new is not worth a word.
+        if (!same || pong != 0) && sets.try_send(Ok(set)).is_err() {
             return;
         }
-        loop {
+        if same {
+            pong = 0;
+        }
+        sent = state;
+        // What is new goes before the answer to a question.
+        while pong == 0 {
             tokio::select! {
                 _ = version.changed() => break,
                 _ = ready.changed() => break,
                 message = seen.message() => match message {
-                    Ok(Some(Seen { version })) => listener.seen(version),
+                    Ok(Some(Seen { version, ping })) => {
+                        listener.seen(version);
+                        pong = ping;
+                    }
                     _ => return,
                 },
                 () = listener.closed() => {
@@ -55,18 +70,5 @@ async fn keep(
 /// The interests of the table that is in force now.
 fn current(pipeline: &Pipeline, ready: bool) -> InterestSet {
     let table = pipeline.table();
-    let policies = [FailurePolicy::Closed, FailurePolicy::Open];
-    let entries = policies.into_iter().filter_map(|policy| {
-        let listening = table.listening(policy);
-        let body = if listening.body { BodyNeed::Whole } else { BodyNeed::None };
-        (listening.stages != 0).then(|| Interest {
-            methods: String::new(),
-            glob: "/*".into(),
-            stages: listening.stages,
-            body: body.into(),
-            closed: policy == FailurePolicy::Closed,
-            route: false,
-        })
-    });
-    InterestSet { version: table.version(), entries: entries.collect(), ready }
+    InterestSet { version: table.version(), entries: table.interests(), ready, pong: 0 }
 }

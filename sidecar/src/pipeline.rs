@@ -1,9 +1,16 @@
-//! Leads the application's exchanges through the hooks of all plugins: one task an exchange, streams that carry many of
-//! them, and a pair of unary calls for simple clients. Calls plugins through their links.
+//! Leads the application's exchanges through hooks, middleware and routes of all plugins: one task an exchange, streams
+//! that carry many of them, and a pair of unary calls for simple clients. Calls plugins through their links.
 
+mod ancestry;
+mod call;
 mod change;
 mod exchange;
+mod listening;
+mod parked;
 mod phase;
+mod point;
+mod route;
+pub(crate) mod routes;
 mod service;
 mod stages;
 mod stream;
@@ -13,11 +20,14 @@ mod unary;
 mod verdict;
 
 pub use service::service;
-pub use table::{Listening, Table};
+pub use table::Table;
 
 use crate::registry::Registry;
+use ancestry::Ancestry;
 use arc_swap::ArcSwap;
+use exchange::Exchange;
 use parking_lot::Mutex;
+use rockstar_proto::app::Enter;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
@@ -36,9 +46,10 @@ pub struct Pipeline {
     table: ArcSwap<Table>,
     making: Mutex<()>,
     parked: unary::Parked,
+    ancestry: Arc<Ancestry>,
     post_response: Semaphore,
     skipped: AtomicU64,
-    slow: phase::SlowLog,
+    slow: call::SlowLog,
     /// Tells this process's exchanges from those of another one.
     prefix: u32,
     next: AtomicU64,
@@ -54,9 +65,10 @@ impl Pipeline {
             table: ArcSwap::default(),
             making: Mutex::default(),
             parked: unary::Parked::default(),
+            ancestry: Arc::default(),
             post_response: Semaphore::new(POST_RESPONSE),
             skipped: AtomicU64::new(0),
-            slow: phase::SlowLog::default(),
+            slow: call::SlowLog::default(),
             prefix: rand::random(),
             next: AtomicU64::new(1),
         })
@@ -86,7 +98,8 @@ impl Pipeline {
         &self.registry
     }
 
-    fn exchange_id(&self) -> String {
-        format!("{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Relaxed))
+    fn exchange(&self, enter: Enter) -> Exchange {
+        let id = format!("{:08x}-{:x}", self.prefix, self.next.fetch_add(1, Relaxed));
+        Exchange::new(self.ancestry.born(&id, &enter.parent), enter)
     }
 }

@@ -86,6 +86,14 @@ pub struct Pass {
     instance: Arc<Instance>,
 }
 
+/// A call that will come back to the same version. While any lives, that version is not stopped (up to the drain
+/// timeout).
+#[derive(Debug)]
+pub struct Parked {
+    slot: Arc<Slot>,
+    instance: Arc<Instance>,
+}
+
 impl Slot {
     /// A slot without a version; its gate is held until one serves.
     #[must_use]
@@ -189,9 +197,18 @@ impl Slot {
         self.gate.hold(queue);
     }
 
-    /// Waits until no call runs in the plugin. False if some still run at the deadline; they no longer hold anything up.
+    /// Waits until no call runs in the plugin, and none is parked there. False if some still do at the deadline; they no
+    /// longer hold anything up.
     pub async fn drain(&self, deadline: Instant) -> bool {
-        self.gate.drain(deadline).await
+        self.drain_both(deadline, deadline).await
+    }
+
+    /// The same with a deadline for calls that run and one for those that are parked.
+    pub async fn drain_both(&self, calls: Instant, parked: Instant) -> bool {
+        let instance = self.current();
+        let parked_calls = || instance.as_ref().map_or(0, |instance| instance.parked());
+        let settled = self.gate.settle(parked, || parked_calls() == 0).await;
+        self.gate.drain(calls).await && settled
     }
 
     /// Lets the queued calls in, in their order, and all later ones. Gives how many were queued.
@@ -253,6 +270,32 @@ impl Pass {
     #[must_use]
     pub const fn slot(&self) -> &Arc<Slot> {
         &self.slot
+    }
+
+    /// This call will come back.
+    #[must_use]
+    pub fn park(&self) -> Parked {
+        self.instance.park();
+        Parked { slot: Arc::clone(&self.slot), instance: Arc::clone(&self.instance) }
+    }
+}
+
+impl Parked {
+    #[must_use]
+    pub const fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.instance.generation()
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.instance.unpark();
+        self.slot.gate.look_again();
     }
 }
 

@@ -71,6 +71,9 @@ pub struct Proceed {
     /// bits of Want; 0 = the sidecar has forgotten the exchange, send nothing more
     #[prost(uint32, tag = "2")]
     pub want: u32,
+    /// goes into Enter.parent of what the handler causes; "" = nobody asks for it
+    #[prost(string, tag = "3")]
+    pub exchange: ::prost::alloc::string::String,
 }
 /// The response is on its way to the client.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -89,6 +92,9 @@ pub struct Written {
 pub struct Seen {
     #[prost(uint64, tag = "1")]
     pub version: u64,
+    /// comes back in InterestSet.pong; 0 = none
+    #[prost(uint64, tag = "2")]
+    pub ping: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InterestSet {
@@ -99,6 +105,10 @@ pub struct InterestSet {
     /// false until the first plugin set ran: exchanges are held by the sidecar, so send them all
     #[prost(bool, tag = "3")]
     pub ready: bool,
+    /// Answers that ping: the set has no entries, and nothing has changed since the one that was sent last. A client
+    /// that has sent no answered ping for 800 ms does not know what is in force: it may have been left behind.
+    #[prost(uint64, tag = "4")]
+    pub pong: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Interest {

@@ -135,7 +135,7 @@ pub struct Reply {
 pub mod reply {
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Reply {
-        /// go on; an empty change is a plain success
+        /// Go on; an empty change is a plain success. Of a route: the change that makes an empty 200 the answer.
         #[prost(message, tag = "2")]
         Change(super::super::super::types::v1::Change),
         /// the client's answer

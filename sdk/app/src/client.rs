@@ -2,7 +2,7 @@
 
 use crate::{
     events::Events,
-    interests::{Knowledge, Set},
+    interests::{Knowledge, Lease, Set},
     lane::Lane,
     services::Services,
 };
@@ -27,7 +27,7 @@ use tokio::{
     net::UnixStream,
     sync::{mpsc, watch},
     task::AbortHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -40,6 +40,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 const MAX_LANES: usize = 4;
+/// How often the sidecar is asked whether the interests are still in force.
+const PING: Duration = Duration::from_millis(250);
 
 /// The way to one sidecar; clones share it, the last one closes it.
 #[derive(Clone, Debug)]
@@ -103,6 +105,13 @@ impl Client {
         self.0.knowledge.borrow()
     }
 
+    /// Waits until it is known what is in force, or that it is not, but not for long.
+    pub(crate) async fn sure(&self, patience: Duration) {
+        let mut knowledge = self.0.knowledge.clone();
+        // The sender lives as long as this client.
+        let _ = timeout(patience, knowledge.wait_for(|k| !k.is_doubtful(std::time::Instant::now()))).await;
+    }
+
     /// A stream, waiting for one as long as it takes.
     pub(crate) async fn lane(&self) -> Arc<Lane> {
         let mut changed = self.0.lanes.changed.subscribe();
@@ -148,12 +157,22 @@ async fn keep_lane(socket: Arc<Path>, lanes: Lanes, place: usize) {
 async fn keep_interests(socket: Arc<Path>, knowledge: watch::Sender<Knowledge>) {
     keep("interests", || async {
         let (seen, outgoing) = mpsc::channel(4);
+        let mut lease = Lease::begun(std::time::Instant::now());
         let open = async { connect(&socket).await?.interests(ReceiverStream::new(outgoing)).await };
         let mut sets = opened(open).await?.into_inner();
-        while let Ok(Some(set)) = sets.message().await {
-            let version = set.version;
-            in_force(&knowledge, set);
-            if seen.send(Seen { version }).await.is_err() {
+        let mut pings = interval(PING);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let said = tokio::select! {
+                set = sets.message() => match set {
+                    Ok(Some(set)) => in_force(&knowledge, set, &mut lease),
+                    _ => break,
+                },
+                _ = pings.tick() => lease.ask(std::time::Instant::now()),
+            };
+            if let Some(said) = said
+                && seen.send(said).await.is_err()
+            {
                 break;
             }
         }
@@ -163,8 +182,19 @@ async fn keep_interests(socket: Arc<Path>, knowledge: watch::Sender<Knowledge>) 
     .await;
 }
 
-fn in_force(knowledge: &watch::Sender<Knowledge>, set: InterestSet) {
-    knowledge.send_replace(Knowledge { set: Some(Arc::new(Set::new(set))), current: true });
+/// Gives what the sidecar must be told.
+fn in_force(knowledge: &watch::Sender<Knowledge>, set: InterestSet, lease: &mut Lease) -> Option<Seen> {
+    let until = lease.answered(set.pong);
+    let (version, same) = (set.version, set.pong != 0);
+    lease.version = version;
+    knowledge.send_modify(|k| {
+        k.current = true;
+        k.until = until;
+        if !same {
+            k.set = Some(Arc::new(Set::new(set)));
+        }
+    });
+    (!same).then_some(Seen { version, ping: 0 })
 }
 
 /// Opens the stream again and again; pauses grow while the sidecar cannot be reached.

@@ -7,7 +7,7 @@ use crate::{
     interests::Match,
     lane::{Answer, Lost, Ticket},
     message::{self, MAX_BODY},
-    values::ContextValues,
+    values::{Cause, ContextValues},
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request, response};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tower::{Service, ServiceExt};
 
 /// How long a request waits for a sidecar that cannot be reached.
-const REACH: Duration = Duration::from_secs(5);
+pub(crate) const REACH: Duration = Duration::from_secs(5);
 /// The largest message on a shared stream.
 const MAX_FRAME: usize = 256 << 10;
 /// The sidecar itself answers at the exchange's end; this is for one that does not.
@@ -103,6 +103,9 @@ impl Exchange {
         match ticket.ask(Frame::Enter(enter), self.limit + GRACE).await {
             Ok(Answer::Proceed(proceed)) => {
                 change_request(head, body, proceed.change.unwrap_or_default());
+                if !proceed.exchange.is_empty() {
+                    head.extensions.insert(Cause::new(proceed.exchange));
+                }
                 Before::Handle(Parked::new(ticket, proceed.want))
             }
             Ok(Answer::Answer(answer)) => {
@@ -123,11 +126,12 @@ impl Exchange {
             true => body.small(MAX_BODY).await.map_err(|e| Refused::unreadable(&e))?,
             false => None,
         };
-        let traceparent = head.headers.get("traceparent").and_then(|v| v.to_str().ok());
+        let header = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let enter = Enter {
             request: Some(message::request(head, bytes)),
             timeout_ms: u32::try_from(self.limit.as_millis()).unwrap_or(u32::MAX),
-            traceparent: traceparent.unwrap_or_default().into(),
+            parent: header(Cause::HEADER).into(),
+            traceparent: header("traceparent").into(),
             ..Enter::default()
         };
         if enter.encoded_len() > MAX_FRAME {

@@ -2,10 +2,17 @@
 
 use http::Method;
 use rockstar_proto::{
-    app::{BodyNeed, Interest, InterestSet, Stage},
+    app::{BodyNeed, Interest, InterestSet, Seen, Stage},
     path::covers,
 };
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long an answer of the sidecar holds. Less than the second for which it waits for a client to follow: one that was
+/// stopped meanwhile, and left behind, must not go by what it knew.
+const LEASE: Duration = Duration::from_millis(800);
 
 const AFTER: u32 = Stage::After as u32 | Stage::Written as u32;
 
@@ -16,6 +23,53 @@ pub(crate) struct Knowledge {
     pub(crate) set: Option<Arc<Set>>,
     /// Whether the stream that brought it still stands.
     pub(crate) current: bool,
+    /// Until when that is sure.
+    pub(crate) until: Option<Instant>,
+}
+
+/// What the sidecar was asked, and when: what it answers was so at that time or later.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// Of the last set.
+    pub(crate) version: u64,
+    ping: u64,
+    asked: Instant,
+    open: bool,
+    until: Instant,
+}
+
+impl Lease {
+    /// Opening the stream is the first question.
+    pub(crate) fn begun(now: Instant) -> Self {
+        Self { version: 0, ping: 0, asked: now, open: true, until: now + LEASE }
+    }
+
+    /// Asks anew, unless an answer is under way.
+    pub(crate) fn ask(&mut self, now: Instant) -> Option<Seen> {
+        if self.open {
+            return None;
+        }
+        *self = Self { ping: self.ping + 1, asked: now, open: true, ..*self };
+        Some(Seen { version: self.version, ping: self.ping })
+    }
+
+    /// Gives until when what is known is sure.
+    pub(crate) fn answered(&mut self, pong: u64) -> Option<Instant> {
+        if self.open && pong == self.ping {
+            (self.open, self.until) = (false, self.asked + LEASE);
+        }
+        Some(self.until)
+    }
+}
+
+/// Whether a request must be led through the plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nobody listens to it.
+    Nobody,
+    Somebody(Match),
+    /// What is known may be out of date: the sidecar has not confirmed it in time.
+    Doubtful,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +103,18 @@ pub(crate) struct Match {
 const UNKNOWN: Match = Match { closed: true, closed_after: true, body: true };
 
 impl Knowledge {
+    /// Whether the sidecar should have confirmed this by now.
+    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
+        self.current && self.until.is_none_or(|until| now > until)
+    }
+
+    pub(crate) fn asked(&self, method: &Method, path: &str, now: Instant) -> Asked {
+        match self.is_doubtful(now) {
+            true => Asked::Doubtful,
+            false => self.ask(method, path).map_or(Asked::Nobody, Asked::Somebody),
+        }
+    }
+
     /// None: nobody listens to this request. Without current interests somebody may, and the last set only says
     /// whether it may be served without an answer.
     pub(crate) fn ask(&self, method: &Method, path: &str) -> Option<Match> {
@@ -111,15 +177,15 @@ mod tests {
     }
 
     fn knowledge(entries: Vec<Interest>, current: bool) -> Knowledge {
-        let set = Set::new(InterestSet { version: 1, entries, ready: true });
-        Knowledge { set: Some(Arc::new(set)), current }
+        let set = Set::new(InterestSet { version: 1, entries, ready: true, pong: 0 });
+        Knowledge { set: Some(Arc::new(set)), current, until: None }
     }
 
     #[test]
     fn nothing_known_is_closed() {
         assert_eq!(Knowledge::default().ask(&Method::GET, "/"), Some(UNKNOWN));
         let held = Set::new(InterestSet::default());
-        let known = Knowledge { set: Some(Arc::new(held)), current: true };
+        let known = Knowledge { set: Some(Arc::new(held)), current: true, until: None };
         assert_eq!(known.ask(&Method::GET, "/"), Some(UNKNOWN));
     }
 
@@ -132,6 +198,20 @@ mod tests {
         let closed = |body| Some(Match { closed: true, body, ..Match::default() });
         assert_eq!(knowledge(entries(), true).ask(&Method::GET, "/admin/x"), closed(false));
         assert_eq!(knowledge(entries(), false).ask(&Method::GET, "/admin/x"), closed(true));
+    }
+
+    #[test]
+    fn what_is_not_confirmed_in_time_is_doubtful() {
+        let now = Instant::now();
+        let mut lease = Lease::begun(now);
+        assert_eq!((lease.ask(now), lease.answered(0)), (None, Some(now + LEASE)));
+        let later = now + Duration::from_millis(500);
+        assert_eq!(lease.ask(later), Some(Seen { version: 0, ping: 1 }));
+        assert_eq!(lease.answered(0), Some(now + LEASE), "what was pushed meanwhile answers nothing");
+        assert_eq!(lease.answered(1), Some(later + LEASE));
+        let known = Knowledge { until: Some(now + LEASE), ..knowledge(Vec::new(), true) };
+        assert_eq!(known.asked(&Method::GET, "/", now), Asked::Nobody);
+        assert_eq!(known.asked(&Method::GET, "/", now + LEASE + LEASE), Asked::Doubtful);
     }
 
     #[test]

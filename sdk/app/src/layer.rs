@@ -3,7 +3,8 @@
 use crate::{
     body::{Body, BoxError},
     client::Client,
-    exchange::Exchange,
+    exchange::{Exchange, REACH},
+    interests::Asked,
 };
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, MapOk, TryFutureExt};
@@ -14,9 +15,9 @@ use std::{
     env, mem,
     path::Path,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -85,15 +86,46 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let matched = self.client.knowledge().ask(request.method(), &normalize(request.uri().path()));
-        let Some(matched) = matched else {
-            let passed: fn(Response<R>) -> Response<Body<R>> = |response| response.map(Body::inner);
+        let (method, path) = (request.method(), normalize(request.uri().path()));
+        let asked = self.client.knowledge().asked(method, &path, Instant::now());
+        if asked == Asked::Nobody {
+            let passed: fn(Response<R>) -> Response<Body<R>> = passed;
             return Either::Left(self.inner.call(request.map(Body::inner)).map_ok(passed));
-        };
+        }
         // The clone is for the next request: only this one was polled ready.
         let clone = self.inner.clone();
         let service = mem::replace(&mut self.inner, clone);
-        let exchange = Exchange { client: self.client.clone(), limit: self.limit, matched };
-        Either::Right(Box::pin(exchange.run(request, service)))
+        Either::Right(Box::pin(lead(self.client.clone(), self.limit, asked, request, service)))
     }
+}
+
+async fn lead<S, B, R>(
+    client: Client,
+    limit: Duration,
+    asked: Asked,
+    request: Request<B>,
+    service: S,
+) -> Result<Response<Body<R>>, S::Error>
+where
+    S: Service<Request<Body<B>>, Response = Response<R>>,
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+    R: HttpBody<Data = Bytes>,
+    R::Error: Into<BoxError>,
+{
+    let matched = match asked {
+        Asked::Somebody(matched) => Some(matched),
+        Asked::Nobody | Asked::Doubtful => {
+            client.sure(REACH).await;
+            client.knowledge().ask(request.method(), &normalize(request.uri().path()))
+        }
+    };
+    match matched {
+        Some(matched) => Exchange { client, limit, matched }.run(request, service).await,
+        None => service.oneshot(request.map(Body::inner)).await.map(passed),
+    }
+}
+
+fn passed<R>(response: Response<R>) -> Response<Body<R>> {
+    response.map(Body::inner)
 }

@@ -22,6 +22,11 @@
 //! Plugins see and replace bodies of known length up to 64 KiB; larger and streamed ones, such as server-sent events,
 //! pass unseen: hooks run before the response's head is written, and post_response hooks when the last byte is. The same
 //! holds for an upgraded connection, whose bytes are nobody's but the application's. Trailers pass as they are.
+//! A path that a plugin serves itself is the exception: there the client of such a request body gets 413, since the plugin
+//! would have to answer without it.
+//!
+//! While a plugin with middleware is reloaded, it waits for the requests that are in the application's handlers. A handler
+//! that calls its own application says so by [`Cause`], so that the two do not wait for each other.
 
 mod answer;
 mod body;
@@ -44,4 +49,4 @@ pub use events::{Event, Events, Subscription};
 pub use layer::{Rockstar, RockstarLayer};
 pub use metrics::MetricsError;
 pub use services::{ServiceInfo, Services};
-pub use values::{ContextValues, Peer};
+pub use values::{Cause, ContextValues, Peer};

@@ -29,6 +29,34 @@ impl ContextValues {
     }
 }
 
+/// The exchange whose handler runs, where a plugin waits for that handler: what the handler asks of its own application
+/// should carry it, or it may wait, while that plugin is reloaded, for a request that waits for it.
+///
+/// ```
+/// # fn f(request: &http::Request<()>, call: http::request::Builder) -> http::request::Builder {
+/// match request.extensions().get::<rockstar_app::Cause>() {
+///     Some(cause) => call.header(rockstar_app::Cause::HEADER, cause.as_str()),
+///     None => call,
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause(String);
+
+impl Cause {
+    /// The header that carries it.
+    pub const HEADER: &str = "rockstar-exchange";
+
+    pub(crate) const fn new(exchange: String) -> Self {
+        Self(exchange)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The client's address: put it into the request's extensions, outside of the layer, for plugins to see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);

@@ -1,7 +1,9 @@
 //! The plugin's handle to its host, and the handlers that it registered. Calls go to the host's socket.
 
+mod middleware;
+
 use crate::{
-    HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result,
+    HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,
@@ -87,6 +89,17 @@ impl PluginContext {
         R: Future<Output = Result> + Send + 'static,
     {
         self.register(kind, priority, BodyNeed::Whole, handler).await
+    }
+
+    /// Registers the paths that this plugin answers itself. Needs the permission `router`.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        Router::new(self.clone())
+    }
+
+    /// The host has given up that call.
+    pub(crate) fn cancel(&self, call: u64) {
+        self.0.handlers.cancel(call);
     }
 
     async fn register<F, R>(&self, kind: HookType, priority: i32, body: BodyNeed, handler: F) -> Result<(), HostError>

@@ -23,7 +23,7 @@ pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
         return refused(id, Class::NotFound, format!("no handler '{}' is registered", call.handler));
     };
     call.handler.clear();
-    let reply = handler.run(call).await.unwrap_or_else(reply::Reply::Failure);
+    let reply = handler.run(call, ctx).await.unwrap_or_else(reply::Reply::Failure);
     Reply { id, reply: Some(reply) }
 }
 
@@ -42,7 +42,10 @@ async fn serve(ctx: PluginContext, mut calls: Streaming<Call>, replies: mpsc::Se
     let running = Running::default();
     while let Ok(Some(call)) = calls.message().await {
         match call.call {
-            Some(call::Call::Cancel(id)) => running.cancel(id),
+            Some(call::Call::Cancel(id)) => {
+                running.cancel(id);
+                ctx.cancel(id);
+            }
             _ if running.is_full() => {
                 let reply = refused(call.id, Class::Protocol, format!("more than {MAX_CONCURRENT} calls in flight"));
                 // The host that does not read its replies is the one that sent too much.

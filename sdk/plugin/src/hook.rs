@@ -1,14 +1,11 @@
-//! Hooks: their types, and what a handler sees of the exchange and does to it. No I/O.
+//! Hooks: their types, and what their handlers are given. No I/O.
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use percent_encoding::percent_decode_str;
+use crate::{Context, PluginContext};
 use rockstar_proto::{
     plugin::{Call, call, reply},
-    types::{self, Body, Change, ContextValue, Header, Request, Response, body},
+    types,
 };
-use serde_json::Value;
-use std::{collections::BTreeMap, fmt, mem, sync::Arc};
+use std::fmt;
 
 /// The points of a request and of the framework's life at which hooks run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,302 +52,45 @@ pub struct Failure {
 
 /// One call of a hook. Clones are the same call; what they do after the handler returned has no effect.
 #[derive(Clone, Debug)]
-pub struct HookContext(Context);
+pub struct HookContext {
+    kind: HookType,
+    context: Context,
+    failure: Option<Failure>,
+}
 
 impl HookContext {
-    pub(crate) fn new(kind: HookType, call: Call) -> Self {
-        Self(Context(Arc::new(Exchange::new(kind, call))))
+    pub(crate) fn new(kind: HookType, call: Call, plugin: &PluginContext) -> Self {
+        let failure = match &call.call {
+            Some(call::Call::ErrorHook(hook)) => hook.failure.clone().map(Failure::from),
+            _ => None,
+        };
+        Self { kind, context: Context::new(call, plugin), failure }
     }
 
     #[must_use]
-    pub fn hook_type(&self) -> HookType {
-        self.0.0.kind
+    pub const fn hook_type(&self) -> HookType {
+        self.kind
     }
 
     /// The request, and in later hooks its response.
     #[must_use]
-    pub fn context(&self) -> &Context {
-        &self.0
+    pub const fn context(&self) -> &Context {
+        &self.context
     }
 
     /// What went wrong; only in error hooks.
     #[must_use]
-    pub fn failure(&self) -> Option<&Failure> {
-        self.0.0.failure.as_ref()
+    pub const fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
     }
 
     pub(crate) fn take_reply(&self) -> reply::Reply {
-        let outcome = mem::take(&mut *self.0.0.outcome.lock());
-        match outcome.answer {
-            Some(answer) => reply::Reply::Answer(answer),
-            None => reply::Reply::Change(outcome.change),
-        }
-    }
-}
-
-/// The exchange as one hook sees it. Setters change the request before the handler ran, the response after it.
-#[derive(Clone, Debug)]
-pub struct Context(Arc<Exchange>);
-
-#[derive(Debug)]
-struct Exchange {
-    kind: HookType,
-    id: String,
-    request: Request,
-    response: Option<Response>,
-    failure: Option<Failure>,
-    values: Vec<ContextValue>,
-    outcome: Mutex<Outcome>,
-}
-
-#[derive(Debug, Default)]
-struct Outcome {
-    change: Change,
-    answer: Option<Response>,
-}
-
-impl Exchange {
-    fn new(kind: HookType, call: Call) -> Self {
-        let (request, response, failure) = parts(call.call);
-        let request = request.unwrap_or_default();
-        Self { kind, id: call.exchange, request, response, failure, values: call.values, outcome: Mutex::default() }
-    }
-}
-
-fn parts(call: Option<call::Call>) -> (Option<Request>, Option<Response>, Option<Failure>) {
-    match call {
-        Some(call::Call::RequestHook(request)) => (Some(request), None, None),
-        Some(call::Call::ResponseHook(hook)) => (hook.request, hook.response, None),
-        Some(call::Call::ErrorHook(hook)) => (hook.request, hook.response, hook.failure.map(Failure::from)),
-        _ => (None, None, None),
+        self.context.take_reply()
     }
 }
 
 impl From<types::Failure> for Failure {
     fn from(f: types::Failure) -> Self {
         Self { plugin: f.plugin, stage: f.stage, text: f.text }
-    }
-}
-
-impl Context {
-    /// Identifies the exchange in logs.
-    #[must_use]
-    pub fn exchange(&self) -> &str {
-        &self.0.id
-    }
-
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.0.request.method
-    }
-
-    /// The path as the client sent it.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.0.request.path
-    }
-
-    /// The path decoded, without dot segments and double slashes: decide on this one.
-    #[must_use]
-    pub fn normal_path(&self) -> &str {
-        &self.0.request.normal_path
-    }
-
-    /// The query's parameters, decoded; the first of each name.
-    #[must_use]
-    pub fn query(&self) -> BTreeMap<String, String> {
-        let mut parameters = BTreeMap::new();
-        for pair in self.query_string().split('&').filter(|p| !p.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parameters.entry(decode(name)).or_insert_with(|| decode(value));
-        }
-        parameters
-    }
-
-    #[must_use]
-    pub fn query_string(&self) -> &str {
-        &self.0.request.query
-    }
-
-    #[must_use]
-    pub fn authority(&self) -> &str {
-        &self.0.request.authority
-    }
-
-    /// The client's address.
-    #[must_use]
-    pub fn peer(&self) -> &str {
-        &self.0.request.peer
-    }
-
-    /// The request's header of that name, if it is text.
-    #[must_use]
-    pub fn get_header(&self, name: &str) -> Option<&str> {
-        header(&self.0.request.headers, name)
-    }
-
-    /// The request's headers in their order, names in lower case.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        pairs(&self.0.request.headers)
-    }
-
-    /// The request's body, where the hook was registered with bodies and it is at most 64 KiB.
-    #[must_use]
-    pub fn body(&self) -> Option<&Bytes> {
-        whole(self.0.request.body.as_ref())
-    }
-
-    /// The response's status, once there is a response.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        u16::try_from(self.0.response.as_ref()?.status).ok()
-    }
-
-    #[must_use]
-    pub fn get_response_header(&self, name: &str) -> Option<&str> {
-        header(&self.0.response.as_ref()?.headers, name)
-    }
-
-    pub fn response_headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        pairs(self.0.response.as_ref().map_or(&[], |r| &r.headers))
-    }
-
-    /// The response's body, where the hook was registered with bodies and it is at most 64 KiB.
-    #[must_use]
-    pub fn response_body(&self) -> Option<&Bytes> {
-        whole(self.0.response.as_ref()?.body.as_ref())
-    }
-
-    /// The value that an earlier stage set on this request.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<Value> {
-        let value = self.0.values.iter().rfind(|v| v.key == key)?;
-        types::Value::decoded(value.value.clone()).ok().map(|v| v.to_json())
-    }
-
-    /// Who set that value: a plugin's name, empty for the application.
-    #[must_use]
-    pub fn set_by(&self, key: &str) -> Option<&str> {
-        self.0.values.iter().rfind(|v| v.key == key).map(|v| v.set_by.as_str())
-    }
-
-    /// Sets a value that later stages, other plugins and the application see on this request.
-    pub fn set(&self, key: impl Into<String>, value: impl Into<Value>) {
-        let value = types::Value::from(&value.into()).encode();
-        self.change(|c| c.values.push(ContextValue { key: key.into(), value, set_by: String::new() }));
-    }
-
-    /// Replaces all headers of that name.
-    pub fn set_header(&self, name: &str, value: impl Into<Bytes>) {
-        let header = Header { name: name.to_ascii_lowercase(), value: value.into() };
-        self.change(|c| c.set.push(header));
-    }
-
-    pub fn add_header(&self, name: &str, value: impl Into<Bytes>) {
-        let header = Header { name: name.to_ascii_lowercase(), value: value.into() };
-        self.change(|c| c.add.push(header));
-    }
-
-    pub fn remove_header(&self, name: &str) {
-        self.change(|c| c.remove.push(name.to_ascii_lowercase()));
-    }
-
-    /// Sends the request to another path of the application.
-    pub fn set_path(&self, path: impl Into<String>) {
-        self.change(|c| c.path = Some(path.into()));
-    }
-
-    /// Changes the response's status.
-    pub fn set_status(&self, status: u16) {
-        self.change(|c| c.status = Some(status.into()));
-    }
-
-    /// Replaces the body; at most 64 KiB.
-    pub fn set_body(&self, body: impl Into<Bytes>) {
-        self.change(|c| c.body = Some(Body { body: Some(body::Body::Whole(body.into())) }));
-    }
-
-    /// Answers the client with JSON, in pre_request hooks instead of the handler.
-    pub fn json(&self, status: u16, body: &Value) {
-        self.respond(status, &[("content-type", "application/json")], body.to_string());
-    }
-
-    /// Answers the client, in pre_request hooks instead of the handler.
-    pub fn respond(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) {
-        let headers = headers.iter().map(|(name, value)| Header {
-            name: name.to_ascii_lowercase(),
-            value: Bytes::copy_from_slice(value.as_bytes()),
-        });
-        self.0.outcome.lock().answer = Some(Response {
-            status: status.into(),
-            headers: headers.collect(),
-            body: Some(Body { body: Some(body::Body::Whole(body.into())) }),
-            trailers: Vec::new(),
-        });
-    }
-
-    fn change(&self, f: impl FnOnce(&mut Change)) {
-        f(&mut self.0.outcome.lock().change);
-    }
-}
-
-fn decode(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
-}
-
-fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
-    let header = headers.iter().find(|h| h.name.eq_ignore_ascii_case(name))?;
-    std::str::from_utf8(&header.value).ok()
-}
-
-fn pairs(headers: &[Header]) -> impl Iterator<Item = (&str, &[u8])> {
-    headers.iter().map(|h| (h.name.as_str(), h.value.as_ref()))
-}
-
-fn whole(body: Option<&Body>) -> Option<&Bytes> {
-    match body?.body.as_ref()? {
-        body::Body::Whole(bytes) => Some(bytes),
-        body::Body::Transfer(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn hook(call: call::Call, values: Vec<ContextValue>) -> HookContext {
-        HookContext::new(HookType::PreRequest, Call { call: Some(call), values, ..Call::default() })
-    }
-
-    fn value(key: &str, value: Value, set_by: &str) -> ContextValue {
-        ContextValue { key: key.into(), value: types::Value::from(&value).encode(), set_by: set_by.into() }
-    }
-
-    #[test]
-    fn a_request_is_readable() {
-        let headers = vec![Header { name: "authorization".into(), value: "Bearer x".into() }];
-        let request =
-            Request { path: "/a%20b".into(), query: "id=1&name=a+b%26&id=2".into(), headers, ..Request::default() };
-        let values = vec![value("user", json!("old"), "p"), value("user", json!({"id": 7}), "auth-plugin")];
-        let hook = hook(call::Call::RequestHook(request), values);
-        let ctx = hook.context();
-        assert_eq!((ctx.path(), ctx.get_header("Authorization")), ("/a%20b", Some("Bearer x")));
-        assert_eq!((ctx.query()["id"].as_str(), ctx.query()["name"].as_str()), ("1", "a b&"));
-        assert_eq!((ctx.get("user"), ctx.set_by("user")), (Some(json!({"id": 7})), Some("auth-plugin")));
-        assert_eq!((ctx.get("none"), ctx.status()), (None, None));
-    }
-
-    #[test]
-    fn changes_go_out_unless_there_is_an_answer() {
-        let hook = hook(call::Call::RequestHook(Request::default()), Vec::new());
-        hook.context().set_header("X-A", "1");
-        hook.context().set("user", 123);
-        let reply::Reply::Change(change) = hook.take_reply() else { panic!("no change") };
-        assert_eq!((change.set[0].name.as_str(), change.values[0].key.as_str()), ("x-a", "user"));
-        hook.context().json(401, &json!({"error": "unauthorized"}));
-        let reply::Reply::Answer(answer) = hook.take_reply() else { panic!("no answer") };
-        assert_eq!(answer.status, 401);
-        assert_eq!(whole(answer.body.as_ref()).unwrap(), r#"{"error":"unauthorized"}"#);
     }
 }

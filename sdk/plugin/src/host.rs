@@ -73,6 +73,11 @@ impl Host {
         }
     }
 
+    pub(crate) async fn unregister(&self, registration: Registration) -> Result<(), HostError> {
+        let mut client = self.client();
+        outcome(answered(client.unregister(registration)).await?)
+    }
+
     pub(crate) async fn publish(&self, event: Event) -> Result<(), HostError> {
         let mut client = self.client();
         outcome(answered(client.publish(event)).await?)

@@ -50,6 +50,11 @@ pub trait Plugin: Send + Sync + 'static {
         manifest::current().config.clone()
     }
 
+    /// Whether the host's calls come on one stream, which is cheaper; else each is a gRPC call of its own.
+    fn multiplexed(&self) -> bool {
+        true
+    }
+
     /// The whole new configuration, defaults included. An error keeps the old one.
     async fn on_config_change(&mut self, config: PluginConfig) -> Result {
         let _ = config;

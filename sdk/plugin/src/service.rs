@@ -53,7 +53,7 @@ fn describe(plugin: &impl Plugin) -> Description {
             .collect(),
         config_schema: Some(Map::from(&plugin.config_schema())),
         methods: METHODS.map(String::from).to_vec(),
-        dispatch: true,
+        dispatch: plugin.multiplexed(),
         max_concurrent: u32::try_from(MAX_CONCURRENT).unwrap_or(u32::MAX),
     }
 }

@@ -1,6 +1,6 @@
 //! Registering and unregistering: what a plugin registers in Initialize is in force once that has answered.
 
-use super::{Context, absent};
+use super::Context;
 use crate::instance::{Hook, Registrations};
 use rockstar_core::manifest::{HookType, UnknownHookType};
 use rockstar_proto::{
@@ -18,14 +18,25 @@ impl Context {
         match wanted.kind() {
             Kind::Hook => Ok(self.answer("RegisterHook", self.register_hook(wanted))),
             Kind::Unspecified => Err(Status::invalid_argument("a registration names its kind")),
+            Kind::Middleware => Ok(self.answer("RegisterMiddleware", self.register_middleware(wanted))),
+            Kind::Route => Ok(self.route_answer(wanted)),
             Kind::Subscription => Ok(self.answer("SubscribeEvent", self.subscribe(wanted))),
             Kind::Service => Ok(self.answer("ExportService", self.export(wanted))),
-            Kind::Middleware | Kind::Route => absent(wanted.kind().as_str_name()),
         }
     }
 
-    pub(super) fn unregistered(&self, _: &Registration) -> Result<Response<Outcome>, Status> {
-        absent("Unregister")
+    pub(super) fn unregistered(&self, wanted: &Registration) -> Result<Response<Outcome>, Status> {
+        match wanted.kind() {
+            Kind::Middleware => Ok(self.answer("UnregisterMiddleware", self.unregister_middleware(&wanted.name))),
+            _ => Err(Status::invalid_argument("only middleware can be unregistered; the rest goes with its plugin")),
+        }
+    }
+
+    fn route_answer(&self, wanted: &Registration) -> Response<Outcome> {
+        match self.register_route(wanted) {
+            Ok(done) => self.answer("Router", done),
+            Err(denied) => Response::new(Outcome { failure: Some(denied) }),
+        }
     }
 
     fn answer(&self, stage: &str, done: Result<bool, String>) -> Response<Outcome> {

@@ -69,6 +69,7 @@ pub(super) fn engines(snapshot: &Snapshot) -> rockstar_core::backends::Backends 
         storage: some(given.storage_url),
         events: some(given.events_url),
         config: None,
+        ..rockstar_core::backends::Backends::default()
     }
 }
 

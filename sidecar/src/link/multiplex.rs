@@ -124,9 +124,11 @@ impl<'a> Ticket<'a> {
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        if self.answered || self.stream.pending.shard(self.id).lock().remove(&self.id).is_none() {
+        if self.answered {
             return;
         }
+        self.stream.pending.shard(self.id).lock().remove(&self.id);
+        // Also if the reply has just come: a middleware that went on would wait for its second half.
         // A full outbox means that the plugin does not read; it will not miss the cancellation either.
         let cancel = Call { id: 0, call: Some(call::Call::Cancel(self.id)), ..Call::default() };
         self.stream.outbox.try_send(cancel).ok();

@@ -85,8 +85,9 @@ impl Manager {
         work.watcher = None;
         work.trial = None;
         let slot = plugin.slot();
-        slot.hold(&slot.policies().reload.queue);
-        slot.drain(tokio::time::Instant::now() + slot.policies().hook_timeout).await;
+        let (policies, now) = (slot.policies(), tokio::time::Instant::now());
+        slot.hold(&policies.reload.queue);
+        slot.drain_both(now + policies.hook_timeout, now + policies.reload.drain_timeout).await;
         let outcome = match work.running.take() {
             Some(running) => self.dismantle(&plugin, running).await,
             None => Ok(()),

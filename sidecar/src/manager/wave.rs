@@ -133,7 +133,9 @@ impl<'a> Wave<'a> {
             let slot = self.members[index].step.plugin.slot();
             let policies = slot.policies();
             slot.hold(self.queue.as_ref().unwrap_or(&policies.reload.queue));
-            if slot.is_serving() && !slot.drain(Instant::now() + policies.hook_timeout).await {
+            let now = Instant::now();
+            let (calls, parked) = (now + policies.hook_timeout, now + policies.reload.drain_timeout);
+            if slot.is_serving() && !slot.drain_both(calls, parked).await {
                 tracing::warn!("Plugin {}: calls still ran when it was replaced", slot.name());
             }
         }

@@ -1,12 +1,23 @@
-//! What is known of one exchange while it goes through the hooks. Memory only.
+//! What is known of one exchange while it goes through the plugins. Memory only.
 
-use super::{change, verdict::Refused};
+use super::{
+    ancestry::{Inside, Lineage},
+    change,
+    parked::Parked,
+    point::{Moment, Point},
+    table::Phase,
+    verdict::Refused,
+};
+use crate::{
+    instance::Generation,
+    slot::{Caller, Slot},
+};
 use rockstar_core::manifest::HookType;
 use rockstar_proto::{
     app::Enter,
     path::normalize,
-    plugin::{Call, ErrorHook, ResponseHook, call, reply::Reply},
-    types::{Body, Change, ContextValue, Empty, Failure, Request, Response},
+    plugin::{Call, ErrorHook, Leave, ResponseHook, call, reply::Reply},
+    types::{Body, Change, ContextValue, Empty, Failure, PathParameter, Request, Response},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -15,7 +26,7 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Exchange {
-    pub(super) id: String,
+    lineage: Lineage,
     limit: Duration,
     /// When the plugins must be done; moves on when the handler is.
     pub(super) deadline: Instant,
@@ -27,12 +38,14 @@ pub(super) struct Exchange {
     change: Change,
     pub(super) refused: Option<Refused>,
     pub(super) answered: bool,
+    /// Middleware that went in and has not come out; the last one is the innermost.
+    pub(super) parked: Vec<Parked>,
     /// Failures that error hooks have not been told yet.
     pub(super) failures: Vec<Failure>,
 }
 
 impl Exchange {
-    pub(super) fn new(id: String, enter: Enter) -> Self {
+    pub(super) fn new(lineage: Lineage, enter: Enter) -> Self {
         let limit = match enter.timeout_ms {
             0 => DEFAULT_LIMIT,
             ms => Duration::from_millis(ms.into()),
@@ -43,7 +56,7 @@ impl Exchange {
         let mut values = Vec::new();
         change::set_values(&mut values, &enter.values, "");
         Self {
-            id,
+            lineage,
             limit,
             deadline: Instant::now() + limit,
             request,
@@ -53,6 +66,7 @@ impl Exchange {
             change: Change::default(),
             refused: None,
             answered: false,
+            parked: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -61,25 +75,102 @@ impl Exchange {
         Instant::now() >= self.deadline
     }
 
-    /// The message for one hook; bodies only where it asked for them.
-    pub(super) fn call(&self, kind: HookType, handler: &str, body: bool) -> Call {
-        Call {
-            exchange: self.id.clone(),
-            handler: handler.to_owned(),
-            values: self.values.clone(),
-            call: Some(match kind {
-                HookType::PreRequest => call::Call::RequestHook(self.seen_request(body)),
-                HookType::Startup | HookType::Shutdown => call::Call::LifecycleHook(Empty {}),
-                HookType::Error => call::Call::ErrorHook(ErrorHook {
+    pub(super) fn id(&self) -> &str {
+        self.lineage.id()
+    }
+
+    pub(super) fn method(&self) -> &str {
+        &self.request.method
+    }
+
+    /// The path that patterns are matched on.
+    pub(super) fn normal_path(&self) -> &str {
+        &self.request.normal_path
+    }
+
+    pub(super) fn has_body(&self) -> bool {
+        self.body.is_some()
+    }
+
+    pub(super) fn announces_body(&self) -> bool {
+        let announced = |name: &str, value: &[u8]| match name {
+            "content-length" => value != b"0",
+            name => name == "transfer-encoding",
+        };
+        self.request.headers.iter().any(|h| announced(&h.name, &h.value))
+    }
+
+    /// Whether that phase has nothing more to do.
+    pub(super) const fn is_over(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Hooks(HookType::PreRequest) => self.answered,
+            Phase::Hooks(_) => false,
+            Phase::Inward => !self.is_open(),
+        }
+    }
+
+    /// Nobody has answered or refused it so far.
+    pub(super) const fn is_open(&self) -> bool {
+        self.refused.is_none() && !self.answered
+    }
+
+    /// As which it asks to be let in.
+    pub(super) fn caller(&self, slot: &Slot) -> Caller {
+        let current = slot.current().map(|instance| instance.generation());
+        Caller { deadline: self.deadline, inside: current.filter(|generation| self.lineage.is_inside(*generation)) }
+    }
+
+    pub(super) fn enter(&self, generation: Generation) -> Inside {
+        self.lineage.enter(generation)
+    }
+
+    /// The message for one hook, or middleware's first half; bodies only where it asked for them.
+    pub(super) fn call(&self, point: Point<'_>, handler: &str, body: bool) -> Call {
+        self.made(
+            handler,
+            match point {
+                Point::Hook(HookType::PreRequest) => call::Call::RequestHook(self.seen_request(body)),
+                Point::Hook(HookType::Startup | HookType::Shutdown) => call::Call::LifecycleHook(Empty {}),
+                Point::Hook(HookType::Error) => call::Call::ErrorHook(ErrorHook {
                     request: Some(self.request.clone()),
                     failure: self.failures.first().cloned(),
                     response: self.seen_response(body),
                 }),
-                _ => call::Call::ResponseHook(ResponseHook {
+                Point::Hook(_) => call::Call::ResponseHook(ResponseHook {
                     request: Some(self.request.clone()),
                     response: self.seen_response(body),
                 }),
-            }),
+                Point::Enter(_) => call::Call::Enter(self.seen_request(body)),
+                Point::Leave(_) => call::Call::Leave(self.leave(body)),
+                Point::Route(_) => call::Call::Route(self.seen_request(body)),
+            },
+        )
+    }
+
+    pub(super) fn route_call(&self, handler: &str, body: bool, parameters: Vec<PathParameter>) -> Call {
+        self.made(handler, call::Call::Route(Request { parameters, ..self.seen_request(body) }))
+    }
+
+    /// The message for middleware's second half; without a response it is abandoned.
+    pub(super) fn leave_call(&self, handler: &str, body: bool, state: bytes::Bytes, abandoned: bool) -> Call {
+        let leave = match abandoned {
+            true => Leave { request: Some(self.request.clone()), ..Leave::default() },
+            false => self.leave(body),
+        };
+        self.made(handler, call::Call::Leave(Leave { state, abandoned, ..leave }))
+    }
+
+    fn leave(&self, body: bool) -> Leave {
+        let (request, response) = (Some(self.request.clone()), self.seen_response(body));
+        Leave { request, response, ..Leave::default() }
+    }
+
+    fn made(&self, handler: &str, call: call::Call) -> Call {
+        Call {
+            exchange: self.id().to_owned(),
+            handler: handler.to_owned(),
+            values: self.values.clone(),
+            call: Some(call),
             ..Call::default()
         }
     }
@@ -102,27 +193,31 @@ impl Exchange {
         })
     }
 
-    /// Takes what a hook of that plugin decided. A failure is not for here.
-    pub(super) fn take(&mut self, kind: HookType, plugin: &str, reply: Reply) {
-        match (kind, reply) {
-            (HookType::PreRequest, Reply::Change(change)) => self.change_request(plugin, &change),
+    /// Takes what that plugin decided. A failure is not for here.
+    pub(super) fn take(&mut self, point: Point<'_>, plugin: &str, reply: Reply) {
+        match (point.moment(), reply) {
+            (Moment::Before, Reply::Change(change)) => self.change_request(plugin, &change),
             // What comes after a refusal is dropped.
-            (HookType::PreRequest, Reply::Answer(answer)) if self.refused.is_none() => {
+            (Moment::Before, Reply::Answer(answer)) if self.refused.is_none() => {
                 self.answered = true;
                 self.response = Some(answer);
             }
-            (HookType::PostRequest | HookType::PreResponse | HookType::Error, Reply::Change(change)) => {
-                self.change_response(kind, plugin, change);
+            (Moment::Handler, Reply::Change(change)) => {
+                self.handled(Response { status: 200, ..Response::default() });
+                self.change_response(point, plugin, change);
             }
-            (HookType::PostRequest | HookType::PreResponse | HookType::Error, Reply::Answer(answer)) => {
+            (Moment::Handler, Reply::Answer(answer)) => self.handled(answer),
+            (Moment::Aside, _) if point != Point::Hook(HookType::Error) => {}
+            (Moment::After | Moment::Aside, Reply::Change(change)) => self.change_response(point, plugin, change),
+            (Moment::After | Moment::Aside, Reply::Answer(answer)) => {
                 let change = self.response.as_ref().map(|old| change::replacing(old, answer));
-                self.change_response(kind, plugin, change.unwrap_or_default());
+                self.change_response(point, plugin, change.unwrap_or_default());
             }
             _ => {}
         }
     }
 
-    fn change_request(&mut self, plugin: &str, change: &Change) {
+    pub(super) fn change_request(&mut self, plugin: &str, change: &Change) {
         change::set_values(&mut self.values, &change.values, plugin);
         change::apply_to_request(&mut self.request, change);
         if let Some(body) = self.request.body.take() {
@@ -131,9 +226,9 @@ impl Exchange {
         change::merge(&mut self.change, change);
     }
 
-    fn change_response(&mut self, kind: HookType, plugin: &str, mut change: Change) {
+    fn change_response(&mut self, point: Point<'_>, plugin: &str, mut change: Change) {
         change::set_values(&mut self.values, &change.values, plugin);
-        if kind == HookType::Error || self.refused.is_some() {
+        if point == Point::Hook(HookType::Error) || self.refused.is_some() {
             // A refusal stays one, whatever it looks like.
             change.status = None;
         }
@@ -148,6 +243,14 @@ impl Exchange {
         if self.refused.is_none() {
             self.response = Some(refused.response());
             self.refused = Some(refused);
+        }
+    }
+
+    /// Takes what a failure means.
+    pub(super) fn fail(&mut self, moment: Moment, refused: Refused) {
+        match moment {
+            Moment::Handler => self.handled(refused.response()),
+            _ => self.refuse(refused),
         }
     }
 

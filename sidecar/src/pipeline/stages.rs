@@ -1,7 +1,7 @@
 //! The stages of an exchange in their order: before the handler, after it, after the response was written, and what is
 //! told of failures in between. Calls plugins.
 
-use super::{Pipeline, exchange::Exchange, verdict::Refused};
+use super::{Pipeline, exchange::Exchange, parked::Parked, table::Phase, verdict::Refused};
 use rockstar_core::manifest::HookType;
 use rockstar_proto::{
     app::{Proceed, Want, Written, host_frame::Frame},
@@ -19,14 +19,34 @@ impl Pipeline {
             exchange.refuse(Refused::unavailable("service unavailable: the plugins are not running yet", 1));
             return Frame::Answer(exchange.answer());
         }
-        self.phase(HookType::PreRequest, exchange).await;
-        self.errors(exchange).await;
-        if exchange.refused.is_none() && !exchange.answered {
-            return Frame::Proceed(Proceed { change: Some(exchange.request_change()), want: self.want() });
+        self.hooks(HookType::PreRequest, exchange).await;
+        if exchange.is_open() {
+            self.phase(Phase::Inward, exchange).await;
+            self.errors(exchange).await;
         }
-        self.phase(HookType::PreResponse, exchange).await;
+        if exchange.is_open() {
+            if !self.route(exchange).await {
+                return Frame::Proceed(self.proceed(exchange));
+            }
+            self.errors(exchange).await;
+            self.hooks(HookType::PostRequest, exchange).await;
+        }
+        self.outward(exchange).await;
         self.errors(exchange).await;
+        self.hooks(HookType::PreResponse, exchange).await;
         Frame::Answer(exchange.answer())
+    }
+
+    /// The hooks of that type, and the error hooks for what fails in them.
+    async fn hooks(&self, kind: HookType, exchange: &mut Exchange) {
+        self.phase(Phase::Hooks(kind), exchange).await;
+        self.errors(exchange).await;
+    }
+
+    fn proceed(&self, exchange: &mut Exchange) -> Proceed {
+        // What the handler causes must be known as such only where it can wait for itself.
+        let name = if exchange.parked.is_empty() { String::new() } else { exchange.id().to_owned() };
+        Proceed { change: Some(exchange.request_change()), want: self.want(exchange), exchange: name }
     }
 
     /// From the handler's response to the one that is written.
@@ -35,10 +55,10 @@ impl Pipeline {
             exchange.failures.push(handler_failure(format!("the handler answered {}", response.status)));
         }
         exchange.handled(response);
-        self.phase(HookType::PostRequest, exchange).await;
+        self.hooks(HookType::PostRequest, exchange).await;
+        self.outward(exchange).await;
         self.errors(exchange).await;
-        self.phase(HookType::PreResponse, exchange).await;
-        self.errors(exchange).await;
+        self.hooks(HookType::PreResponse, exchange).await;
         match exchange.refused {
             Some(_) => Frame::Answer(exchange.answer()),
             None => Frame::Finish(exchange.response_change()),
@@ -51,7 +71,7 @@ impl Pipeline {
         if written.aborted {
             return self.cancelled(exchange).await;
         }
-        if self.table().of(HookType::PostResponse).is_empty() {
+        if self.table().hooks(HookType::PostResponse).is_empty() {
             return;
         }
         let Ok(_room) = self.post_response.try_acquire() else {
@@ -64,8 +84,7 @@ impl Pipeline {
             }
             return;
         };
-        self.phase(HookType::PostResponse, exchange).await;
-        self.errors(exchange).await;
+        self.hooks(HookType::PostResponse, exchange).await;
     }
 
     /// The client is gone: no answer, no post hooks.
@@ -76,6 +95,7 @@ impl Pipeline {
             ..Failure::default()
         }];
         exchange.restart_clock();
+        self.abandon(exchange).await;
         self.errors(exchange).await;
     }
 
@@ -83,26 +103,30 @@ impl Pipeline {
     pub(super) async fn handler_failed(&self, exchange: &mut Exchange, text: String) {
         exchange.failures.push(handler_failure(text));
         exchange.restart_clock();
+        self.abandon(exchange).await;
         self.errors(exchange).await;
     }
 
     /// Tells the error hooks of each failure.
     async fn errors(&self, exchange: &mut Exchange) {
         while !exchange.failures.is_empty() {
-            self.phase(HookType::Error, exchange).await;
+            self.phase(Phase::Hooks(HookType::Error), exchange).await;
             exchange.failures.remove(0);
         }
     }
 
     /// What the application must show and tell of its response.
-    fn want(&self) -> u32 {
+    fn want(&self, exchange: &Exchange) -> u32 {
         let table = self.table();
         let after = [HookType::PostRequest, HookType::PreResponse];
+        let parked = &exchange.parked;
+        let head = !parked.is_empty() || after.iter().any(|kind| !table.hooks(*kind).is_empty());
+        let body = parked.iter().any(Parked::wants_body) || after.iter().any(|kind| table.wants_body(*kind));
         let wants = [
-            (Want::ResponseHead, after.iter().any(|kind| !table.of(*kind).is_empty())),
-            (Want::ResponseBody, after.iter().any(|kind| table.wants_body(*kind))),
-            (Want::Written, !table.of(HookType::PostResponse).is_empty()),
-            (Want::Failure, !table.of(HookType::Error).is_empty()),
+            (Want::ResponseHead, head),
+            (Want::ResponseBody, body),
+            (Want::Written, !table.hooks(HookType::PostResponse).is_empty()),
+            (Want::Failure, !table.hooks(HookType::Error).is_empty()),
         ];
         wants.into_iter().filter(|(_, wanted)| *wanted).fold(0, |bits, (want, _)| bits | want as u32)
     }

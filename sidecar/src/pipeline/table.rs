@@ -1,53 +1,137 @@
-//! All registered hooks in the order in which they run. Pure, but for reading the registry.
+//! All hooks and middleware in the order in which they run, and all routes. Pure, but for reading the registry.
 
+use super::{point::Point, routes::Routes};
 use crate::{
-    instance::{Generation, Hook},
+    instance::{Generation, Hook, Middleware, Registrations, Route},
     registry::Slots,
     slot::Slot,
 };
-use rockstar_core::{assignment::FailurePolicy, manifest::HookType};
-use rockstar_proto::app::Stage;
+use rockstar_core::manifest::HookType;
+use rockstar_proto::{path::covers, types::PathParameter};
 use std::{cmp::Reverse, sync::Arc};
 
-/// One hook of the version that served when the table was made.
+/// What runs one after another at one point of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Hooks(HookType),
+    /// Middleware, before the handler.
+    Inward,
+}
+
+/// One thing that a plugin registered.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Hook(Hook),
+    Middleware(Middleware),
+}
+
+/// One hook or middleware of the version that served when the table was made.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) slot: Arc<Slot>,
     pub(super) generation: Generation,
-    pub(super) hook: Hook,
+    pub(super) target: Target,
 }
 
-/// The hooks of all plugins, for one version of the registry.
+/// The same for a route.
+#[derive(Clone, Debug)]
+pub(super) struct RouteEntry {
+    pub(super) slot: Arc<Slot>,
+    pub(super) generation: Generation,
+    pub(super) route: Route,
+}
+
+/// What all plugins registered, for one version of the registry.
 #[derive(Debug, Default)]
 pub struct Table {
     version: u64,
     hooks: [Vec<Entry>; HookType::ALL.len()],
+    middleware: Vec<Entry>,
+    routes: Routes<RouteEntry>,
 }
 
-/// What the plugins of one failure policy listen to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Listening {
-    /// Bits of `Stage`.
-    pub stages: u32,
-    /// Whether any wants the request's body.
-    pub body: bool,
+impl Phase {
+    /// What of a plugin runs in this phase, in its order.
+    pub(super) fn of(self, registrations: &Registrations) -> Vec<Target> {
+        let mut targets: Vec<_> = match self {
+            Self::Hooks(kind) => {
+                registrations.hooks.iter().filter(|hook| hook.kind == kind).cloned().map(Target::Hook).collect()
+            }
+            Self::Inward => registrations.middleware.iter().cloned().map(Target::Middleware).collect(),
+        };
+        // Stable: ties stay in order of registration.
+        targets.sort_by_key(|target| Reverse(target.priority()));
+        targets
+    }
+}
+
+impl Target {
+    const fn priority(&self) -> i32 {
+        match self {
+            Self::Hook(hook) => hook.priority,
+            Self::Middleware(middleware) => middleware.priority,
+        }
+    }
+
+    pub(super) fn handler(&self) -> &str {
+        match self {
+            Self::Hook(hook) => &hook.handler,
+            Self::Middleware(middleware) => &middleware.handler,
+        }
+    }
+
+    pub(super) const fn body(&self) -> bool {
+        match self {
+            Self::Hook(hook) => hook.body,
+            Self::Middleware(middleware) => middleware.body,
+        }
+    }
+
+    pub(super) fn point(&self) -> Point<'_> {
+        match self {
+            Self::Hook(hook) => Point::Hook(hook.kind),
+            Self::Middleware(middleware) => Point::Enter(&middleware.name),
+        }
+    }
+
+    pub(super) fn listens_to(&self, path: &str) -> bool {
+        match self {
+            Self::Hook(_) => true,
+            Self::Middleware(Middleware { routes, .. }) => {
+                routes.is_empty() || routes.iter().any(|pattern| covers(pattern, path))
+            }
+        }
+    }
 }
 
 impl Table {
     pub(super) fn new(version: u64, slots: &Slots) -> Self {
-        let mut hooks: [Vec<Entry>; HookType::ALL.len()] = Default::default();
+        let mut table = Self { version, ..Self::default() };
         for slot in slots.values() {
-            let Some(instance) = slot.current() else { continue };
-            for hook in &instance.registrations().hooks {
-                let entry = Entry { slot: Arc::clone(slot), generation: instance.generation(), hook: hook.clone() };
-                hooks[hook.kind as usize].push(entry);
+            if let Some(instance) = slot.current() {
+                table.add(slot, instance.generation(), &instance.registrations());
             }
         }
-        for hooks in &mut hooks {
+        for entries in table.hooks.iter_mut().chain([&mut table.middleware]) {
             // Stable: ties stay in load order, then in order of registration.
-            hooks.sort_by_key(|entry| Reverse(entry.hook.priority));
+            entries.sort_by_key(|entry| Reverse(entry.target.priority()));
         }
-        Self { version, hooks }
+        table
+    }
+
+    fn add(&mut self, slot: &Arc<Slot>, generation: Generation, registrations: &Registrations) {
+        let entry = |target| Entry { slot: Arc::clone(slot), generation, target };
+        for hook in &registrations.hooks {
+            self.hooks[hook.kind as usize].push(entry(Target::Hook(hook.clone())));
+        }
+        self.middleware.extend(registrations.middleware.iter().cloned().map(Target::Middleware).map(entry));
+        for route in &registrations.routes {
+            let found = RouteEntry { slot: Arc::clone(slot), generation, route: route.clone() };
+            if let Err(error) = self.routes.insert(&route.method, &route.pattern, found) {
+                let plugin = slot.name();
+                tracing::warn!(plugin, "A route of plugin {plugin} is not served: {error}");
+            }
+        }
     }
 
     #[must_use]
@@ -55,36 +139,31 @@ impl Table {
         self.version
     }
 
-    pub(super) fn of(&self, kind: HookType) -> &[Entry] {
+    pub(super) fn of(&self, phase: Phase) -> &[Entry] {
+        match phase {
+            Phase::Hooks(kind) => self.hooks(kind),
+            Phase::Inward => &self.middleware,
+        }
+    }
+
+    pub(super) fn hooks(&self, kind: HookType) -> &[Entry] {
         &self.hooks[kind as usize]
     }
 
     pub(super) fn wants_body(&self, kind: HookType) -> bool {
-        self.of(kind).iter().any(|entry| entry.hook.body)
+        self.hooks(kind).iter().any(|entry| entry.target.body())
     }
 
-    /// What the plugins with that failure policy listen to.
-    #[must_use]
-    pub fn listening(&self, policy: FailurePolicy) -> Listening {
-        let of_policy = |entry: &&Entry| entry.slot.policies().failure_policy == policy;
-        let mut listening = Listening::default();
-        for kind in HookType::ALL {
-            let mut entries = self.of(kind).iter().filter(of_policy).peekable();
-            if entries.peek().is_some() {
-                listening.stages |= stage(kind) as u32;
-                listening.body |= kind == HookType::PreRequest && entries.any(|entry| entry.hook.body);
-            }
-        }
-        listening
+    /// The plugin that serves this normal path itself.
+    pub(super) fn route(&self, method: &str, path: &str) -> Option<(&RouteEntry, Vec<PathParameter>)> {
+        self.routes.find(method, path)
     }
-}
 
-const fn stage(kind: HookType) -> Stage {
-    match kind {
-        HookType::Startup | HookType::Shutdown => Stage::None,
-        HookType::PreRequest => Stage::Before,
-        HookType::PostRequest | HookType::PreResponse => Stage::After,
-        HookType::PostResponse => Stage::Written,
-        HookType::Error => Stage::Failure,
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.hooks.iter().flatten().chain(&self.middleware)
+    }
+
+    pub(super) fn routes(&self) -> impl Iterator<Item = &RouteEntry> {
+        self.routes.all()
     }
 }

@@ -46,7 +46,7 @@ impl Task {
         outbox: Outbox,
         patience: Option<Duration>,
     ) -> Self {
-        let exchange = Exchange::new(pipeline.exchange_id(), enter);
+        let exchange = pipeline.exchange(enter);
         Self { pipeline: Arc::clone(pipeline), exchange, inbox, outbox, patience }
     }
 

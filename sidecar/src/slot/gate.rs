@@ -59,9 +59,19 @@ impl Gate {
         self.word.fetch_or(FLAGS, SeqCst);
     }
 
+    /// Waits until nobody is inside and `also` holds; false at the deadline. The draining phase goes on.
+    pub async fn settle(&self, deadline: Instant, also: impl Fn() -> bool) -> bool {
+        timeout_at(deadline, self.until_empty(also)).await.is_ok()
+    }
+
+    /// What else `settle` waits for may have come.
+    pub fn look_again(&self) {
+        self.empty.notify_waiters();
+    }
+
     /// Waits until nobody is inside; false at the deadline. Ends the draining phase either way.
     pub async fn drain(&self, deadline: Instant) -> bool {
-        let drained = timeout_at(deadline, self.until_empty()).await.is_ok();
+        let drained = timeout_at(deadline, self.until_empty(|| true)).await.is_ok();
         self.word.fetch_and(!DRAINING, SeqCst);
         drained
     }
@@ -99,10 +109,10 @@ impl Gate {
         open
     }
 
-    async fn until_empty(&self) {
+    async fn until_empty(&self, also: impl Fn() -> bool) {
         loop {
             let empty = self.empty.notified();
-            if self.word.load(SeqCst) & !FLAGS == 0 {
+            if self.word.load(SeqCst) & !FLAGS == 0 && also() {
                 return;
             }
             empty.await;

@@ -10,6 +10,8 @@ mod http;
 #[path = "../runtime/messenger.rs"]
 mod messenger;
 mod scene;
+#[path = "../runtime/traffic.rs"]
+mod traffic;
 #[path = "../runtime/world.rs"]
 mod world;
 
@@ -30,5 +32,6 @@ mod postgres;
 mod practices;
 mod queries;
 mod reload;
+mod routes;
 mod tables;
 mod telemetry;

@@ -1,7 +1,9 @@
 //! Interests: what nobody listens to costs nothing, and a plugin does not run until every application knows of it.
 
 use crate::{
-    app::App,
+    app::{App, Load},
+    http,
+    story::DemoApp,
     world::{World, plugin},
 };
 use rockstar_proto::app::{Seen, pipeline_client::PipelineClient};
@@ -30,7 +32,7 @@ async fn a_new_plugin_waits_for_every_application_and_ends_the_streams_that_lag(
         set = sets.message().await.unwrap().unwrap();
     }
     assert!(set.entries.iter().all(|entry| entry.closed && entry.glob == "/*"), "{set:?}");
-    seen.send(Seen { version: set.version }).await.unwrap();
+    seen.send(Seen { version: set.version, ping: 0 }).await.unwrap();
 
     // The application says nothing of what comes now.
     let plugins = [plugin("first", json!([])), plugin("second", json!([{"type": "pre_request"}])).open()];
@@ -68,4 +70,30 @@ async fn applications_follow_what_plugins_come_and_go() {
     world.forget_trace();
     app.get("/").await;
     assert_eq!(world.traced(2).await, ["second.pre_request /", "handler /"]);
+}
+
+#[tokio::test]
+async fn a_worker_that_was_stopped_serves_nothing_around_a_plugin_that_came_meanwhile() {
+    let first = plugin("first", json!([{"type": "startup"}]));
+    let auth = plugin("auth", json!([{"type": "pre_request", "do": "answer 401 no"}]));
+    let world = World::started(std::slice::from_ref(&first)).await;
+    let (worker, app) = (DemoApp::start(&world), App::new(&world).await);
+    assert_eq!((http::get(worker.address, "/").await.status, app.get("/").await.status), (200, 200));
+    let load = Load::new(app.address, "/", 4);
+    worker.signal("-STOP");
+    // They are there before anything else when the worker goes on.
+    let address = worker.address;
+    let asked: Vec<_> = (0..16).map(|_| tokio::spawn(async move { http::get(address, "/").await })).collect();
+    world.install(&auth);
+    world.configure(&[first, auth]);
+    world.until_status("auth", "running").await;
+    worker.signal("-CONT");
+    for answer in asked {
+        assert_ne!(answer.await.unwrap().status, 200);
+    }
+    assert_eq!((http::get(worker.address, "/").await.status, app.get("/").await.status), (401, 401));
+    load.more(&world, 50).await;
+    let answers = load.end().await;
+    let refused = answers.iter().position(|answer| answer.status == 401);
+    assert!(refused.is_some() && answers.iter().all(|answer| [200, 401].contains(&answer.status)));
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     http,
-    world::{World, built},
+    world::{World, built, kill},
 };
 use serde_json::json;
 use std::{
@@ -13,13 +13,13 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-struct DemoApp {
+pub(crate) struct DemoApp {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl DemoApp {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let mut process = Command::new(built("demo-app"))
             .args(["--addr", "127.0.0.1:0"])
             .env("ROCKSTAR_SOCKET", world.socket())
@@ -31,6 +31,10 @@ impl DemoApp {
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().rsplit('/').next().unwrap().parse().unwrap();
         Self { process, address }
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        kill(signal, self.process.id());
     }
 }
 

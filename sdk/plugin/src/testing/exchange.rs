@@ -12,7 +12,10 @@ use rockstar_proto::{
     types::{Change, Failure, failure::Class},
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// What became of a request.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +101,7 @@ impl MockPluginContext {
 
 struct Exchange<'a> {
     mock: &'a MockPluginContext,
+    id: String,
     outcome: Outcome,
     failure: Option<Failure>,
 }
@@ -110,7 +114,9 @@ struct Parked {
 
 impl<'a> Exchange<'a> {
     fn new(mock: &'a MockPluginContext, request: Request) -> Self {
-        Self { mock, outcome: Outcome { request, ..Outcome::default() }, failure: None }
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = format!("test-{}", NEXT.fetch_add(1, Relaxed));
+        Self { mock, id, outcome: Outcome { request, ..Outcome::default() }, failure: None }
     }
 
     async fn before_handler(&mut self) {
@@ -177,6 +183,10 @@ impl<'a> Exchange<'a> {
             return;
         };
         let reply = self.call(handler, call::Call::Route(request)).await;
+        if matches!(reply, Ok(reply::Reply::Change(_))) {
+            // Of a route, what makes an empty response the answer.
+            self.outcome.response = Some(Response::new(200));
+        }
         self.take(reply);
         if self.outcome.response.is_none() {
             self.outcome.response = Some(Response::new(500));
@@ -206,7 +216,7 @@ impl<'a> Exchange<'a> {
     }
 
     async fn call(&self, handler: String, call: call::Call) -> Result<reply::Reply> {
-        let exchange = "test".to_owned();
+        let exchange = self.id.clone();
         let values = self.outcome.request.values.clone();
         let call = Call { handler, exchange, values, call: Some(call), ..Call::default() };
         answered(dispatch::answer(&self.mock.context(), call).await)
