@@ -4,7 +4,7 @@ use crate::bound;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf};
 
-/// Plugins for applications on Kubernetes: check them, publish them, try them on this machine.
+/// Plugins for applications on Kubernetes: make them, check them, publish them, try them on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "rockstar", version, arg_required_else_help = true, max_term_width = 120)]
 pub(crate) struct Args {
@@ -14,6 +14,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    New(NewArgs),
     Dev(DevArgs),
     Validate(ValidateArgs),
     Push(PushArgs),
@@ -25,6 +26,22 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+}
+
+/// Make a new plugin: a crate that builds, with its manifest and a test.
+///
+/// The crate takes rockstar-plugin from its registry; --sdk takes it from a checkout instead.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewArgs {
+    /// Name of the plugin and of the crate: small letters, digits and dashes, such as my-plugin.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Directory to make; NAME by default. Must not exist.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+    /// The SDK's directory in a checkout: …/sdk/plugin.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) sdk: Option<PathBuf>,
 }
 
 /// Run a directory of Plugins and a PluginHost on this machine: the operator's logic, sidecars with real plugin

@@ -3,6 +3,7 @@
 mod args;
 mod bound;
 mod dev;
+mod new;
 mod push;
 mod terminal;
 mod validate;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::BoundExec { parent, command } => Err(bound::run(parent, &command).into()),
+        Command::New(args) => new::run(&args),
         Command::Version(args) => version::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Push(args) => block_on(push::run(args)),

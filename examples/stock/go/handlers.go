@@ -13,7 +13,7 @@ import (
 // Handle runs one call's handler, by the name under which it was registered.
 func (p *plugin) Handle(ctx context.Context, call *wire.Call) (*wire.Reply, error) {
 	handlers := map[string]func(context.Context, *wire.Call) (*wire.Reply, error){
-		"stamp": p.stamp, "sign": p.sign, "heard": p.hear, "greet": p.greet, "report": p.answerReport,
+		"hook": p.hook, "sign": p.sign, "heard": p.hear, "greet": p.greet, "hello": p.hello,
 	}
 	handler, ok := handlers[call.Handler]
 	if !ok {
@@ -28,7 +28,10 @@ func (p *plugin) Handle(ctx context.Context, call *wire.Call) (*wire.Reply, erro
 	return reply, nil
 }
 
-func (p *plugin) stamp(context.Context, *wire.Call) (*wire.Reply, error) {
+func (p *plugin) hook(ctx context.Context, call *wire.Call) (*wire.Reply, error) {
+	if call.GetRequestHook().GetPath() == "/stock/report" {
+		return answered(p.report(ctx, call))
+	}
 	stamp, err := encoded(p.name)
 	if err != nil {
 		return nil, err
@@ -66,14 +69,23 @@ func (p *plugin) greet(_ context.Context, call *wire.Call) (*wire.Reply, error) 
 	return &wire.Reply{Reply: &wire.Reply_Result{Result: greeting}}, err
 }
 
-func (p *plugin) answerReport(ctx context.Context, call *wire.Call) (*wire.Reply, error) {
-	report := p.report(ctx, call)
+func (p *plugin) hello(_ context.Context, call *wire.Call) (*wire.Reply, error) {
+	hello := map[string]any{}
 	for _, value := range call.Values {
 		if value.Key == "stamp" {
-			report["stamp"], _ = decoded(value.Value)
+			hello["stamp"], _ = decoded(value.Value)
 		}
 	}
-	body, err := json.Marshal(report)
+	for _, parameter := range call.GetRoute().GetParameters() {
+		if parameter.Name == "name" {
+			hello["greeting"] = fmt.Sprintf("%s, %s", p.greeting.Load(), parameter.Value)
+		}
+	}
+	return answered(hello)
+}
+
+func answered(with map[string]any) (*wire.Reply, error) {
+	body, err := json.Marshal(with)
 	if err != nil {
 		return nil, err
 	}

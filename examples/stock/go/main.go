@@ -1,5 +1,6 @@
 // A whole Rockstar plugin with nothing but google.golang.org/grpc: the host calls Plugin, the plugin calls
-// PluginContext. GET /stock/report answers with what each method of the plugin context said.
+// PluginContext. GET /stock/report is answered with what each method of the plugin context said, GET /stock/hello/NAME by
+// a route.
 package main
 
 import (
@@ -56,14 +57,18 @@ func (p *plugin) Initialize(ctx context.Context, config *wire.Config) (*wire.Res
 	p.configure(config)
 	priority := int32(150)
 	registrations := []*wire.Registration{
-		{Kind: wire.Registration_KIND_HOOK, Name: "pre_request", Handler: "stamp", Priority: &priority},
+		{Kind: wire.Registration_KIND_HOOK, Name: "pre_request", Handler: "hook", Priority: &priority},
 		{Kind: wire.Registration_KIND_MIDDLEWARE, Name: "sign", Handler: "sign", Routes: []string{"/stock/*"}},
-		{Kind: wire.Registration_KIND_ROUTE, Method: "GET", Routes: []string{"/stock/report"}, Handler: "report"},
+		{Kind: wire.Registration_KIND_ROUTE, Method: "GET", Routes: []string{"/stock/hello/:name"}, Handler: "hello"},
 		{Kind: wire.Registration_KIND_SUBSCRIPTION, Name: "stock.ping", Handler: "heard"},
 		{Kind: wire.Registration_KIND_SERVICE, Name: "Greeter", Handler: "greet"},
 	}
 	for _, registration := range registrations {
-		if err := p.register(ctx, registration); err != nil {
+		switch err := p.register(ctx, registration); {
+		case err == nil:
+		case status.Code(err) == codes.Unimplemented: // an older host
+			p.log(ctx, "going on without: "+status.Convert(err).Message())
+		default:
 			return &wire.Result{Failure: failed(err)}, nil
 		}
 	}

@@ -1,6 +1,7 @@
 #!/usr/bin/node
 // A whole Rockstar plugin with nothing but @grpc/grpc-js and @grpc/proto-loader: the host calls Plugin, the plugin calls
-// PluginContext. GET /stock/report answers with what each method of the plugin context said.
+// PluginContext. GET /stock/report is answered with what each method of the plugin context said, GET /stock/hello/NAME by
+// a route.
 'use strict';
 
 const { readFileSync } = require('node:fs');
@@ -56,11 +57,19 @@ const returned = (error) => ({ class: 'CLASS_RETURNED', text: error.details ?? e
 
 async function initialize(config) {
   greeting = config.values.values.greeting.text;
-  await register({ kind: 'KIND_HOOK', name: 'pre_request', handler: 'stamp', priority: 150 });
-  await register({ kind: 'KIND_MIDDLEWARE', name: 'sign', handler: 'sign', routes: ['/stock/*'] });
-  await register({ kind: 'KIND_ROUTE', method: 'GET', routes: ['/stock/report'], handler: 'report' });
-  await register({ kind: 'KIND_SUBSCRIPTION', name: 'stock.ping', handler: 'heard' });
-  await register({ kind: 'KIND_SERVICE', name: 'Greeter', handler: 'greet' });
+  const registrations = [
+    { kind: 'KIND_HOOK', name: 'pre_request', handler: 'hook', priority: 150 },
+    { kind: 'KIND_MIDDLEWARE', name: 'sign', handler: 'sign', routes: ['/stock/*'] },
+    { kind: 'KIND_ROUTE', method: 'GET', routes: ['/stock/hello/:name'], handler: 'hello' },
+    { kind: 'KIND_SUBSCRIPTION', name: 'stock.ping', handler: 'heard' },
+    { kind: 'KIND_SERVICE', name: 'Greeter', handler: 'greet' },
+  ];
+  for (const registration of registrations) {
+    await register(registration).catch((error) => {
+      if (error.code !== grpc.status.UNIMPLEMENTED) throw error;
+      log(`going on without: ${error.details}`); // an older host
+    });
+  }
   log('Plugin initialized');
 }
 
@@ -108,7 +117,10 @@ const service = {
 // The handlers, by the name under which they were registered.
 
 const handlers = {
-  stamp: () => ({ change: { values: [{ key: 'stamp', value: text(NAME) }] } }),
+  async hook(call) {
+    if (call.request_hook.path === '/stock/report') return json(await report(call));
+    return { change: { values: [{ key: 'stamp', value: text(NAME) }] } };
+  },
   sign(call) {
     if (call.enter) return { next: { want_leave: true, state: Buffer.from(call.enter.path) } };
     const value = Buffer.concat([Buffer.from('javascript '), call.leave.state]);
@@ -122,13 +134,17 @@ const handlers = {
     if (invoke.method !== 'Greet') throw new Error(`unknown method ${invoke.method}`);
     return { result: text(`${greeting}, ${decoded(invoke.arguments).text}`) };
   },
-  async report(call) {
-    const stamp = call.values.find((value) => value.key === 'stamp');
-    const body = { stamp: decoded(stamp.value).text, ...(await report(call)) };
-    const headers = [{ name: 'content-type', value: Buffer.from('application/json') }];
-    return { answer: { status: 200, headers, body: { whole: Buffer.from(JSON.stringify(body)) } } };
+  hello({ values, route }) {
+    const stamp = values.find((value) => value.key === 'stamp');
+    const name = route.parameters.find((parameter) => parameter.name === 'name');
+    return json({ stamp: decoded(stamp.value).text, greeting: `${greeting}, ${name.value}` });
   },
 };
+
+function json(body) {
+  const headers = [{ name: 'content-type', value: Buffer.from('application/json') }];
+  return { answer: { status: 200, headers, body: { whole: Buffer.from(JSON.stringify(body)) } } };
+}
 
 // What the plugin calls.
 

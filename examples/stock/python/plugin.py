@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A whole Rockstar plugin with nothing but grpcio: the host calls Plugin, the plugin calls PluginContext.
 
-GET /stock/report answers with what each method of the plugin context said.
+GET /stock/report is answered with what each method of the plugin context said, GET /stock/hello/NAME by a route.
 """
 
 import json
@@ -80,14 +80,22 @@ class Plugin(services.PluginServicer):
 
     def Initialize(self, request, context):
         self.greeting = request.values.values["greeting"].text
-        try:
-            self.register(KIND(kind=KIND.KIND_HOOK, name="pre_request", handler="stamp", priority=150))
-            self.register(KIND(kind=KIND.KIND_MIDDLEWARE, name="sign", handler="sign", routes=["/stock/*"]))
-            self.register(KIND(kind=KIND.KIND_ROUTE, method="GET", routes=["/stock/report"], handler="report"))
-            self.register(KIND(kind=KIND.KIND_SUBSCRIPTION, name="stock.ping", handler="heard"))
-            self.register(KIND(kind=KIND.KIND_SERVICE, name="Greeter", handler="greet"))
-        except (grpc.RpcError, Refused) as error:
-            return wire.Result(failure=failed(error))
+        registrations = [
+            KIND(kind=KIND.KIND_HOOK, name="pre_request", handler="hook", priority=150),
+            KIND(kind=KIND.KIND_MIDDLEWARE, name="sign", handler="sign", routes=["/stock/*"]),
+            KIND(kind=KIND.KIND_ROUTE, method="GET", routes=["/stock/hello/:name"], handler="hello"),
+            KIND(kind=KIND.KIND_SUBSCRIPTION, name="stock.ping", handler="heard"),
+            KIND(kind=KIND.KIND_SERVICE, name="Greeter", handler="greet"),
+        ]
+        for registration in registrations:
+            try:
+                self.register(registration)
+            except Refused as error:
+                return wire.Result(failure=failed(error))
+            except grpc.RpcError as error:
+                if error.code() != grpc.StatusCode.UNIMPLEMENTED:
+                    return wire.Result(failure=failed(error.details()))
+                self.log(f"going on without: {error.details()}")  # an older host
         self.log("Plugin initialized")
         return wire.Result()
 
@@ -121,7 +129,9 @@ class Plugin(services.PluginServicer):
 
     # The handlers, by the name under which they were registered.
 
-    def on_stamp(self, call):
+    def on_hook(self, call):
+        if call.request_hook.path == "/stock/report":
+            return wire.Reply(answer=json_answer(self.report(call)))
         stamp = types.ContextValue(key="stamp", value=text(self.name))
         return wire.Reply(change=types.Change(values=[stamp]))
 
@@ -140,9 +150,10 @@ class Plugin(services.PluginServicer):
             raise ValueError(f"unknown method {call.invoke.method}")
         return wire.Reply(result=text(f"{self.greeting}, {decoded(call.invoke.arguments)}"))
 
-    def on_report(self, call):
+    def on_hello(self, call):
         values = {value.key: decoded(value.value) for value in call.values}
-        return wire.Reply(answer=json_answer({"stamp": values["stamp"], **self.report(call)}))
+        name = next(parameter.value for parameter in call.route.parameters if parameter.name == "name")
+        return wire.Reply(answer=json_answer({"stamp": values["stamp"], "greeting": f"{self.greeting}, {name}"}))
 
     # What the plugin calls.
 
