@@ -12,6 +12,7 @@ pub use error::AppError;
 use crate::{
     args::Arguments,
     artifact::Store,
+    backends::Backends,
     framework::Framework,
     launch::{Launcher, Limits},
     manager::{Journal, Manager},
@@ -36,6 +37,7 @@ pub async fn run(arguments: Arguments) -> Result<(), AppError> {
 struct Core {
     manager: Arc<Manager>,
     store: Store,
+    framework: Arc<Framework>,
 }
 
 impl Core {
@@ -45,14 +47,16 @@ impl Core {
         let store = Store::open(&paths.data).map_err(prepare("the data directory"))?;
         let store = store.with_insecure_registries(arguments.insecure_registries.clone());
         let stub = std::env::current_exe().map_err(prepare("the program's own path"))?;
+        let framework = Framework { registry: Arc::clone(&registry), backends: Backends::new(&paths.data) };
+        let framework = Arc::new(framework);
         let launcher = Launcher {
             spawner: Spawner::new(stub).map_err(prepare("the thread that starts processes"))?,
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
-            framework: Arc::new(Framework { registry: Arc::clone(&registry) }),
+            framework: Arc::clone(&framework),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
-        Ok(Self { manager, store })
+        Ok(Self { manager, store, framework })
     }
 }

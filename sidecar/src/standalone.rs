@@ -4,7 +4,9 @@ mod watch;
 
 use crate::{
     artifact::Store,
+    configuration::Configuration,
     failure::{Class, Failure},
+    framework::Framework,
     manager::{Applied, Desired, Manager, ManagerError},
     target::Target,
 };
@@ -41,6 +43,8 @@ pub enum ConfigFileError {
 pub struct Standalone {
     manager: Arc<Manager>,
     store: Store,
+    framework: Arc<Framework>,
+    path: PathBuf,
     state: Mutex<State>,
 }
 
@@ -83,8 +87,8 @@ pub fn read(path: &Path) -> Result<PluginsFile, ConfigFileError> {
 
 impl Standalone {
     #[must_use]
-    pub fn new(manager: Arc<Manager>, store: Store) -> Self {
-        Self { manager, store, state: Mutex::default() }
+    pub fn new(manager: Arc<Manager>, store: Store, framework: Arc<Framework>, path: &Path) -> Self {
+        Self { manager, store, framework, path: path.to_owned(), state: Mutex::default() }
     }
 
     /// Makes the file's plugins run. One that is bad keeps only itself and those that require it from running.
@@ -94,6 +98,7 @@ impl Standalone {
             self.manager.set_framework(version.clone());
         }
         self.manager.set_addresses(file.backends.clone());
+        self.framework.backends.apply("", &file.backends, self.configuration(&file), false);
         let mut loaded = Loaded::default();
         let mut targets = BTreeMap::new();
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {
@@ -113,6 +118,14 @@ impl Standalone {
         self.show(&file, &targets, &loaded.failed);
         state.file = Some(file);
         loaded
+    }
+
+    /// A file of its own, or what else the plugins file holds.
+    fn configuration(&self, file: &PluginsFile) -> Configuration {
+        match &file.backends.config {
+            Some(path) => Configuration::file(Path::new(path), &[]),
+            None => Configuration::file(&self.path, &["plugins", "backends"]),
+        }
     }
 
     /// What failed is tried again at the next load.

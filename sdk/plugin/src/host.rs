@@ -3,7 +3,7 @@
 use hyper_util::rt::TokioIo;
 use rockstar_proto::{
     plugin::{KeyValueReply, KeyValueRequest, Registration, plugin_context_client::PluginContextClient},
-    types::Failure,
+    types::{Failure, failure::Class},
 };
 use std::{future::Future, path::PathBuf, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
@@ -21,12 +21,35 @@ pub enum HostError {
     /// The host's own text.
     #[error("{0}")]
     Refused(String),
+    /// What was asked for is not there; the host's own text.
+    #[error("{0}")]
+    NotFound(String),
     #[error("the host does not offer this: {0}")]
     Unsupported(String),
     #[error("the host cannot be reached: {0}")]
     Unreachable(String),
     #[error("the host did not answer within {}s", DEADLINE.as_secs())]
     Timeout,
+    /// The value is there, but not of the type that was asked for.
+    #[error("{0}")]
+    Type(String),
+}
+
+impl From<Failure> for HostError {
+    fn from(failure: Failure) -> Self {
+        match failure.class() {
+            Class::NotFound => Self::NotFound(failure.text),
+            _ => Self::Refused(failure.text),
+        }
+    }
+}
+
+/// The services that speak of keys and values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KeyValue {
+    Cache,
+    Storage,
+    Config,
 }
 
 #[derive(Clone, Debug)]
@@ -64,9 +87,26 @@ impl Host {
             None => Ok(reply),
         }
     }
+
+    pub(crate) async fn key_value(
+        &self,
+        service: KeyValue,
+        request: KeyValueRequest,
+    ) -> Result<KeyValueReply, HostError> {
+        let mut client = self.client();
+        let reply = match service {
+            KeyValue::Cache => answered(client.cache(request)).await?,
+            KeyValue::Storage => answered(client.storage(request)).await?,
+            KeyValue::Config => answered(client.get_config(request)).await?,
+        };
+        match reply.failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(reply),
+        }
+    }
 }
 
-async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {
+pub(crate) async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {
     match timeout(DEADLINE, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refusal(&status)),
@@ -74,7 +114,7 @@ async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) ->
     }
 }
 
-fn refusal(status: &Status) -> HostError {
+pub(crate) fn refusal(status: &Status) -> HostError {
     let text = status.message().to_owned();
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => HostError::Unreachable(text),

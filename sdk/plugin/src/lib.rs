@@ -27,9 +27,12 @@
 //! }
 //! ```
 
+mod cache;
 mod config;
 mod context;
+mod database;
 mod dispatch;
+mod framework_config;
 mod handlers;
 mod hook;
 mod host;
@@ -41,12 +44,17 @@ mod outcome;
 mod plugin;
 mod server;
 mod service;
+mod storage;
 mod telemetry;
 pub mod testing;
+mod value;
 
 pub use async_trait::async_trait;
+pub use cache::Cache;
 pub use config::{ConfigError, PluginConfig};
 pub use context::PluginContext;
+pub use database::{Database, Done, FromSql, Row, RowError, Rows, SqlValue, Transaction};
+pub use framework_config::FrameworkConfig;
 pub use hook::{Context, Failure, HookContext, HookType};
 pub use host::HostError;
 pub use logger::{Level, Logger};
@@ -55,6 +63,7 @@ pub use metrics::Metrics;
 pub use plugin::Plugin;
 pub use serde_json::{Value, json};
 pub use server::{ServeError, Server, run, serve};
+pub use storage::Storage;
 
 /// What a plugin's methods and handlers fail with: any error, its text reaches status, log and metrics.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

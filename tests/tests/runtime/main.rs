@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod app;
+mod database;
 mod disk;
 mod faults;
 mod hooks;
@@ -12,3 +13,12 @@ mod reload;
 mod story;
 mod unary;
 mod world;
+
+#[path = "../reference/postgres.rs"]
+mod postgres;
+#[allow(dead_code)] // shared with the tests of the reference
+#[path = "../reference/redis.rs"]
+mod redis;
+#[allow(dead_code)]
+#[path = "../reference/services.rs"]
+mod services;
