@@ -1,6 +1,13 @@
-//! Which engines stand behind what the framework offers to plugins, by their addresses. Pure.
+//! Which engines stand behind what the framework offers to plugins, by their addresses, and the framework's configuration
+//! as a ConfigMap holds it. Pure.
 
+use crate::document::{self, DocumentError, Format};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// Begins an address that could not be had; why follows. The service is not embedded instead.
+pub const MISSING: &str = "missing:";
 
 /// What is left out is embedded in the sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,4 +34,74 @@ pub enum EventOverflow {
     #[default]
     DropNewest,
     DropOldest,
+}
+
+/// Entries that cannot be read as configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigurationError {
+    #[error("{entry}: {cause}")]
+    Syntax { entry: String, cause: DocumentError },
+    #[error("{0}: the configuration must be a mapping")]
+    NoMapping(String),
+}
+
+/// Entries named as files are documents; others are values, under dotted paths: `database.host`.
+pub fn configuration(entries: &BTreeMap<String, String>) -> Result<Map<String, Value>, ConfigurationError> {
+    let mut whole = Map::new();
+    for (entry, text) in entries {
+        match entry.rsplit_once('.').and_then(|(_, extension)| Format::from_extension(extension)) {
+            Some(format) => merge(&mut whole, document(entry, text, format)?),
+            None => merge(&mut whole, nested(entry, Value::String(text.clone()))),
+        }
+    }
+    Ok(whole)
+}
+
+fn document(entry: &str, text: &str, format: Format) -> Result<Map<String, Value>, ConfigurationError> {
+    let syntax = |cause| ConfigurationError::Syntax { entry: entry.to_owned(), cause };
+    match document::parse_all(text, format).map_err(syntax)?.into_iter().next().map(|d| d.value) {
+        None => Ok(Map::new()),
+        Some(Value::Object(values)) => Ok(values),
+        Some(_) => Err(ConfigurationError::NoMapping(entry.to_owned())),
+    }
+}
+
+fn nested(path: &str, value: Value) -> Map<String, Value> {
+    match path.split_once('.') {
+        Some((first, rest)) => Map::from_iter([(first.to_owned(), Value::Object(nested(rest, value)))]),
+        None => Map::from_iter([(path.to_owned(), value)]),
+    }
+}
+
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Object(known)), Value::Object(more)) => merge(known, more),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(entries: &[(&str, &str)]) -> Result<Map<String, Value>, ConfigurationError> {
+        configuration(&entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn documents_and_dotted_names_make_one_configuration() {
+        let entries = [("app.yaml", "database: {port: 5432, host: a}"), ("database.host", "b"), ("x.toml", "y = 1")];
+        let wanted = json!({"database": {"port": 5432, "host": "b"}, "y": 1});
+        assert_eq!(Value::Object(read(&entries).unwrap()), wanted);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_is_named() {
+        let error = read(&[("app.json", "{")]).unwrap_err().to_string();
+        assert!(error.starts_with("app.json: "), "{error}");
+        assert_eq!(read(&[("a.yaml", "- 1")]).unwrap_err().to_string(), "a.yaml: the configuration must be a mapping");
+    }
 }

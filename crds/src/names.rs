@@ -38,4 +38,5 @@ pub mod condition {
     pub const DEPENDENCIES_RESOLVED: &str = "DependenciesResolved";
     pub const PERMISSIONS_GRANTED: &str = "PermissionsGranted";
     pub const ROLLED_BACK: &str = "RolledBack";
+    pub const BACKENDS_RESOLVED: &str = "BackendsResolved";
 }

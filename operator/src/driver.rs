@@ -1,6 +1,7 @@
 //! One pipeline per PluginHost: observe → resolve → plan → persist → publish → report. Each step is a file here; only
 //! the first and the last ones do I/O. This file starts and ends the loops of the hosts.
 
+mod backends;
 pub mod catalog;
 #[cfg(test)]
 mod fixtures;

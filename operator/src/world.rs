@@ -83,6 +83,8 @@ pub struct Content {
 pub enum ValueRef {
     Secret(KeyRef),
     ConfigMap(KeyRef),
+    /// All entries of a ConfigMap, as a JSON object.
+    WholeConfigMap(String),
 }
 
 /// Values as they are now; missing ones say why.
@@ -173,4 +175,9 @@ fn config_map_value(namespace: &str, at: &KeyRef, found: Option<&ConfigMap>) -> 
     let map = found.ok_or_else(|| format!("ConfigMap {namespace}/{} not found", at.name))?;
     let value = map.data.as_ref().and_then(|d| d.get(&at.key)).cloned();
     value.ok_or_else(|| format!("ConfigMap {namespace}/{} has no key '{}'", at.name, at.key))
+}
+
+fn whole_config_map(namespace: &str, name: &str, found: Option<&ConfigMap>) -> Result<String, String> {
+    let map = found.ok_or_else(|| format!("ConfigMap {namespace}/{name} not found"))?;
+    serde_json::to_string(&map.data.clone().unwrap_or_default()).map_err(|e| e.to_string())
 }

@@ -12,6 +12,7 @@ pub use error::AppError;
 use crate::{
     args::Arguments,
     artifact::Store,
+    backends::Backends,
     bus::Bus,
     framework::{Framework, RouteBook},
     launch::{Launcher, Limits},
@@ -37,6 +38,7 @@ pub async fn run(arguments: Arguments) -> Result<(), AppError> {
 struct Core {
     manager: Arc<Manager>,
     store: Store,
+    framework: Arc<Framework>,
 }
 
 impl Core {
@@ -46,18 +48,20 @@ impl Core {
         let store = Store::open(&paths.data).map_err(prepare("the data directory"))?;
         let store = store.with_insecure_registries(arguments.insecure_registries.clone());
         let stub = std::env::current_exe().map_err(prepare("the program's own path"))?;
+        let framework = Arc::new(Framework {
+            registry: Arc::clone(&registry),
+            routes: RouteBook::default(),
+            bus: Bus::new(Arc::clone(&registry)),
+            backends: Backends::new(&paths.data),
+        });
         let launcher = Launcher {
             spawner: Spawner::new(stub).map_err(prepare("the thread that starts processes"))?,
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
-            framework: Arc::new(Framework {
-                registry: Arc::clone(&registry),
-                routes: RouteBook::default(),
-                bus: Bus::new(Arc::clone(&registry)),
-            }),
+            framework: Arc::clone(&framework),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
-        Ok(Self { manager, store })
+        Ok(Self { manager, store, framework })
     }
 }

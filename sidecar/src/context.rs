@@ -5,6 +5,7 @@ mod cache;
 mod configuration;
 mod database;
 mod events;
+mod key_value;
 mod metrics;
 mod register;
 mod requests;
@@ -62,7 +63,32 @@ struct Context {
     undeclared: Mutex<BTreeSet<String>>,
 }
 
+/// The plugin, and the process of it, that a context belongs to.
+#[derive(Clone, Debug)]
+struct Caller {
+    instance: Arc<Instance>,
+    slot: Arc<Slot>,
+}
+
 impl Context {
+    fn caller(&self) -> Caller {
+        Caller { instance: Arc::clone(&self.instance), slot: Arc::clone(&self.slot) }
+    }
+
+    fn allowed(&self, permission: Permission) -> Result<(), Failure> {
+        self.caller().allowed(permission)
+    }
+
+    fn failed(&self, class: Class, stage: &str, text: String) -> Failure {
+        self.caller().failed(class, stage, text)
+    }
+
+    fn failure(&self, class: Class, stage: &str, text: String) -> Failure {
+        self.caller().failure(class, stage, text)
+    }
+}
+
+impl Caller {
     /// A use without permission is an error of the plugin, counted and visible.
     fn allowed(&self, permission: Permission) -> Result<(), Failure> {
         let denied = permission::check_use(self.slot.name(), &self.instance.permissions(), permission);

@@ -5,7 +5,7 @@ mod routes;
 
 pub use routes::RouteBook;
 
-use crate::{bus::Bus, registry::Registry};
+use crate::{backends::Backends, bus::Bus, registry::Registry};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -13,4 +13,5 @@ pub struct Framework {
     pub registry: Arc<Registry>,
     pub routes: RouteBook,
     pub bus: Arc<Bus>,
+    pub backends: Backends,
 }

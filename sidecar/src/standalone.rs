@@ -4,7 +4,9 @@ mod watch;
 
 use crate::{
     artifact::Store,
+    configuration::Configuration,
     failure::{Class, Failure},
+    framework::Framework,
     manager::{Applied, Desired, Manager, ManagerError},
     target::Target,
 };
@@ -42,6 +44,8 @@ pub enum ConfigFileError {
 pub struct Standalone {
     manager: Arc<Manager>,
     store: Store,
+    framework: Arc<Framework>,
+    path: PathBuf,
     state: Mutex<State>,
 }
 
@@ -84,8 +88,8 @@ pub fn read(path: &Path) -> Result<PluginsFile, ConfigFileError> {
 
 impl Standalone {
     #[must_use]
-    pub fn new(manager: Arc<Manager>, store: Store) -> Self {
-        Self { manager, store, state: Mutex::default() }
+    pub fn new(manager: Arc<Manager>, store: Store, framework: Arc<Framework>, path: &Path) -> Self {
+        Self { manager, store, framework, path: path.to_owned(), state: Mutex::default() }
     }
 
     /// Makes the file's plugins run. One that is bad keeps only itself and those that require it from running.
@@ -96,6 +100,7 @@ impl Standalone {
         }
         self.manager.set_addresses(file.backends.clone());
         self.engines(&file.backends);
+        self.framework.backends.apply("", &file.backends, self.configuration(&file), false);
         let mut loaded = Loaded::default();
         let mut targets = BTreeMap::new();
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {
@@ -123,6 +128,14 @@ impl Standalone {
         bus.set_overflow(backends.event_overflow);
         if let Err(error) = bus.set_engine(backends.events.as_deref(), "default") {
             tracing::error!("backends.events: {error}");
+        }
+    }
+
+    /// A file of its own, or what else the plugins file holds.
+    fn configuration(&self, file: &PluginsFile) -> Configuration {
+        match &file.backends.config {
+            Some(path) => Configuration::file(Path::new(path), &[]),
+            None => Configuration::file(&self.path, &["plugins", "backends"]),
         }
     }
 

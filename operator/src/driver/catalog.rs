@@ -1,5 +1,6 @@
 //! The Plugins of a host as candidates for resolution: what each asks for, or why that cannot be had. Pure.
 
+use super::backends;
 use crate::world::{Content, Revision, ValueRef, Values, View};
 use rockstar_core::{
     config::{self, ConfigError},
@@ -92,12 +93,13 @@ pub fn annotation<'a>(object: &'a Plugin, name: &str) -> &'a str {
     object.metadata.annotations.as_ref().and_then(|a| a.get(name)).map_or("", String::as_str)
 }
 
-/// References to values that these plugins need, their revisions included.
+/// References to values that the host and these plugins need, their revisions included.
 #[must_use]
 pub fn references(view: &View) -> Vec<ValueRef> {
     let live = view.plugins.iter().flat_map(|p| of_content(&p.spec.config_from, pull_secret(p)));
     let stored = view.revisions.iter().flat_map(|r| of_content(&r.content.config_from, r.content.pull_secret.clone()));
-    live.chain(stored).collect::<BTreeSet<_>>().into_iter().collect()
+    let hosts = backends::references(&view.host.spec);
+    live.chain(stored).chain(hosts).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn of_content(from: &[ConfigFrom], pull_secret: Option<String>) -> Vec<ValueRef> {

@@ -1,6 +1,7 @@
 //! Fifth step: decisions become snapshots, one for all instances that are told the same. Pure, but for the handing over.
 
 use super::{
+    backends,
     catalog::{self, Catalog, Entry},
     fleet,
     memory::Memory,
@@ -121,7 +122,7 @@ impl Press<'_> {
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),
             bodies: self.bodies_of([&assignment.target, &assignment.fallback]),
-            backends: None,
+            backends: backends::told(&host.spec, &self.observed.values),
         };
         let same = self.memory.publications.iter().find(|old| ***old == publication);
         same.map_or_else(|| Arc::new(publication), Arc::clone)

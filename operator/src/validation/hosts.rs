@@ -14,9 +14,7 @@ pub fn host(object: &PluginHost) -> Opinion {
         spec.rollout_policy().map(drop),
     ];
     let denials = results.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
-    let unused = spec.backends.is_some();
-    let warning = "spec.backends: this version of the operator does not use it; plugins have the embedded services";
-    Opinion { denials, warnings: unused.then(|| warning.to_owned()).into_iter().collect() }
+    Opinion { denials, ..Opinion::default() }
 }
 
 /// A PluginHost that is deleted: never refused.

@@ -3,7 +3,7 @@
 mod middleware;
 
 use crate::{
-    HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router,
+    Cache, Database, FrameworkConfig, HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router, Storage,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,
@@ -66,6 +66,36 @@ impl PluginContext {
     #[must_use]
     pub fn plugin_config(&self) -> PluginConfig {
         PluginConfig::clone(&self.0.config.load())
+    }
+
+    /// The framework's database; needs the permission `database`.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        Database::new(self.0.host.clone())
+    }
+
+    /// The framework's cache, which all plugins share; needs the permission `cache`.
+    #[must_use]
+    pub fn cache(&self) -> Cache {
+        Cache::new(self.0.host.clone())
+    }
+
+    /// The framework's configuration; needs the permission `config`.
+    #[must_use]
+    pub fn config(&self) -> FrameworkConfig {
+        FrameworkConfig::new(self.0.host.clone())
+    }
+
+    /// This plugin's own storage, which outlives its processes and which no other plugin reaches.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        Storage::new(self.0.host.clone())
+    }
+
+    /// The same as [`storage`](Self::storage), by its name in the reference.
+    #[must_use]
+    pub fn plugin_storage(&self) -> Storage {
+        self.storage()
     }
 
     /// Runs the handler at that point; hooks with a higher priority run earlier, 100 is the usual one.

@@ -8,7 +8,7 @@ use rockstar_proto::{
         Event, Invocation, KeyValueReply, KeyValueRequest, Registration, Result as Outcome,
         plugin_context_client::PluginContextClient, reply::Reply,
     },
-    types::{Empty, Failure},
+    types::{Empty, Failure, failure::Class},
 };
 use std::{future::Future, path::PathBuf, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
@@ -28,6 +28,9 @@ pub enum HostError {
     /// The host's own text.
     #[error("{0}")]
     Refused(String),
+    /// What was asked for is not there; the host's own text.
+    #[error("{0}")]
+    NotFound(String),
     #[error("the host does not offer this: {0}")]
     Unsupported(String),
     #[error("the host cannot be reached: {0}")]
@@ -36,6 +39,26 @@ pub enum HostError {
     Timeout,
     #[error("data that cannot be understood: {0}")]
     Data(String),
+    /// The value is there, but not of the type that was asked for.
+    #[error("{0}")]
+    Type(String),
+}
+
+impl From<Failure> for HostError {
+    fn from(failure: Failure) -> Self {
+        match failure.class() {
+            Class::NotFound => Self::NotFound(failure.text),
+            _ => Self::Refused(failure.text),
+        }
+    }
+}
+
+/// The services that speak of keys and values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum KeyValue {
+    Cache,
+    Storage,
+    Config,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +92,23 @@ impl Host {
         let reply = answered(client.get_plugin_metrics(request)).await?;
         match reply.failure {
             Some(failure) => Err(HostError::Refused(failure.text)),
+            None => Ok(reply),
+        }
+    }
+
+    pub(crate) async fn key_value(
+        &self,
+        service: KeyValue,
+        request: KeyValueRequest,
+    ) -> Result<KeyValueReply, HostError> {
+        let mut client = self.client();
+        let reply = match service {
+            KeyValue::Cache => answered(client.cache(request)).await?,
+            KeyValue::Storage => answered(client.storage(request)).await?,
+            KeyValue::Config => answered(client.get_config(request)).await?,
+        };
+        match reply.failure {
+            Some(failure) => Err(failure.into()),
             None => Ok(reply),
         }
     }
@@ -110,7 +150,7 @@ fn outcome(outcome: Outcome) -> Result<(), HostError> {
     outcome.failure.map_or(Ok(()), |f: Failure| Err(HostError::Refused(f.text)))
 }
 
-async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {
+pub(crate) async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, HostError> {
     match timeout(DEADLINE, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refusal(&status)),
@@ -118,7 +158,7 @@ async fn answered<T>(call: impl Future<Output = Result<Response<T>, Status>>) ->
     }
 }
 
-fn refusal(status: &Status) -> HostError {
+pub(crate) fn refusal(status: &Status) -> HostError {
     let text = status.message().to_owned();
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => HostError::Unreachable(text),

@@ -27,12 +27,15 @@
 //! }
 //! ```
 
+mod cache;
 mod config;
 mod context;
+mod database;
 mod dispatch;
 mod events;
 mod exchange;
 mod exports;
+mod framework_config;
 mod handlers;
 mod hook;
 mod host;
@@ -47,17 +50,22 @@ mod plugin;
 mod router;
 mod server;
 mod service;
+mod storage;
 mod telemetry;
 pub mod testing;
+mod value;
 mod wire;
 
 pub use async_trait::async_trait;
+pub use cache::Cache;
 pub use config::{ConfigError, PluginConfig};
 pub use context::PluginContext;
 pub use events::Event;
 pub use exchange::Context;
 pub use exports::Service;
+pub use framework_config::FrameworkConfig;
 pub use hook::{Failure, HookContext, HookType};
+pub use database::{Database, Done, FromSql, Row, RowError, Rows, SqlValue, Transaction};
 pub use host::HostError;
 pub use imports::{ImportedService, ServiceInfo};
 pub use logger::{Level, Logger};
@@ -68,6 +76,7 @@ pub use plugin::Plugin;
 pub use router::Router;
 pub use serde_json::{Value, json};
 pub use server::{ServeError, Server, run, serve};
+pub use storage::Storage;
 
 /// What a plugin's methods and handlers fail with: any error, its text reaches status, log and metrics.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

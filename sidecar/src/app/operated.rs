@@ -28,7 +28,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     let endpoint = Endpoint::new(url, arguments.control_ca.clone(), arguments.control_token.clone())?;
     let paths = Paths::new(arguments)?;
     let memory = Memory::open(&paths.run)?;
-    let Core { manager, .. } = Core::new(arguments, &paths, Box::new(Arc::clone(&memory)))?;
+    let Core { manager, framework, .. } = Core::new(arguments, &paths, Box::new(Arc::clone(&memory)))?;
     let (host, told) = watch::channel(String::new());
     let readiness = Arc::new(Readiness::default());
     let token = Token::create(&paths.run).map_err(|cause| AppError::Prepare { what: "the admin token", cause })?;
@@ -36,7 +36,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     let token = Some(Arc::new(token));
     let mut servers = Servers::start(arguments, &manager, authority, Arc::clone(&readiness), token).await?;
     let tables = Tables::start(Arc::clone(&manager), &paths.data, tables::instance(&arguments.socket()));
-    let follower = Follower::new(Arc::clone(&manager), Arc::clone(&memory), host);
+    let follower = Follower::new(Arc::clone(&manager), framework, Arc::clone(&memory), host);
     let outcome = tokio::select! {
         error = servers.ended() => Err(error),
         () = async { tokio::join!(follower.run(), endpoint.attach(&follower, &readiness)); } => Ok(()),

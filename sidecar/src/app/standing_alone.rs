@@ -16,8 +16,11 @@ pub(super) async fn run(arguments: &Arguments, path: &Path) -> Result<(), AppErr
     let text = std::fs::read(path).ok();
     let file = standalone::read(path)?;
     let paths = Paths::new(arguments)?;
-    let Core { manager, store } = Core::new(arguments, &paths, Box::new(LogOnly))?;
-    let standalone = Arc::new(Standalone::new(Arc::clone(&manager), store));
+    if arguments.data_dir.is_none() && file.backends.storage.is_none() {
+        tracing::info!("StorageEphemeral: what plugins store ends with this process; --data-dir keeps it");
+    }
+    let Core { manager, store, framework } = Core::new(arguments, &paths, Box::new(LogOnly))?;
+    let standalone = Arc::new(Standalone::new(Arc::clone(&manager), store, framework, path));
     let authority = Authority::File(Arc::clone(&standalone));
     let mut servers = Servers::start(arguments, &manager, authority, Arc::new(Readiness::default()), None).await?;
     let tables = Tables::start(Arc::clone(&manager), &paths.data, tables::instance(&arguments.socket()));

@@ -1,9 +1,10 @@
 //! From a snapshot to the set that should run here. Pure.
 
 use super::ledger::Ledger;
-use crate::{manager::Desired, target::Target};
+use crate::{configuration::Configuration, manager::Desired, target::Target};
 use rockstar_core::{
     assignment::{Assignment, Policies},
+    backends::Backends,
     permission::{Permission, Permissions},
     revision::{Body, RevisionId},
 };
@@ -60,10 +61,10 @@ pub(super) fn sets(snapshot: &Snapshot) -> Result<Sets, SnapshotError> {
 }
 
 /// Addresses of engines; what is left out is embedded.
-pub(super) fn engines(snapshot: &Snapshot) -> rockstar_core::backends::Backends {
+pub(super) fn engines(snapshot: &Snapshot) -> Backends {
     let given = snapshot.backends.clone().unwrap_or_default();
     let some = |address: String| Some(address).filter(|a| !a.is_empty());
-    rockstar_core::backends::Backends {
+    Backends {
         database: some(given.database_url),
         cache: some(given.cache_url),
         storage: some(given.storage_url),
@@ -76,6 +77,12 @@ pub(super) fn engines(snapshot: &Snapshot) -> rockstar_core::backends::Backends 
 pub(super) fn framework(snapshot: &Snapshot) -> Result<semver::Version, SnapshotError> {
     let text = &snapshot.framework_version;
     text.parse().map_err(|_| SnapshotError::Framework(text.clone()))
+}
+
+/// The framework's.
+pub(super) fn configuration(snapshot: &Snapshot) -> Configuration {
+    let told = snapshot.backends.as_ref().and_then(|told| told.config.as_ref());
+    Configuration::Values(told.map(rockstar_proto::types::Map::to_json).unwrap_or_default())
 }
 
 /// What failed here is replaced by its stable revision; where there is none, its group stays as it is.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     failure::{Class, Failure, Step},
+    framework::Framework,
     manager::{Applied, Desired, GroupOutcome, GroupResult, Manager},
     slot::Status,
     target::Target,
@@ -31,6 +32,7 @@ pub(super) struct Progress {
 #[derive(Debug)]
 pub struct Follower {
     manager: Arc<Manager>,
+    framework: Arc<Framework>,
     memory: Arc<Memory>,
     host: watch::Sender<String>,
     progress: watch::Sender<Progress>,
@@ -39,8 +41,13 @@ pub struct Follower {
 impl Follower {
     /// `host` is told the host's name.
     #[must_use]
-    pub fn new(manager: Arc<Manager>, memory: Arc<Memory>, host: watch::Sender<String>) -> Self {
-        Self { manager, memory, host, progress: watch::Sender::default() }
+    pub fn new(
+        manager: Arc<Manager>,
+        framework: Arc<Framework>,
+        memory: Arc<Memory>,
+        host: watch::Sender<String>,
+    ) -> Self {
+        Self { manager, framework, memory, host, progress: watch::Sender::default() }
     }
 
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
@@ -95,6 +102,8 @@ impl Follower {
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
         self.engines(snapshot);
+        let (addresses, configuration) = (desired::engines(snapshot), desired::configuration(snapshot));
+        self.framework.backends.apply(&snapshot.host, &addresses, configuration, snapshot.sandbox == "Required");
         self.memory.forgive(snapshot.plan_generation);
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
         self.tell(snapshot, self.moving(&desired));

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // the world is shared with other tests
 
 mod app;
+mod database;
 mod disk;
 mod faults;
 mod hooks;
@@ -19,3 +20,12 @@ mod story;
 mod traffic;
 mod unary;
 mod world;
+
+#[path = "../reference/postgres.rs"]
+mod postgres;
+#[allow(dead_code)] // shared with the tests of the reference
+#[path = "../reference/redis.rs"]
+mod redis;
+#[allow(dead_code)]
+#[path = "../reference/services.rs"]
+mod services;

@@ -1,7 +1,10 @@
 //! The status of a PluginHost, but for the rollout, which is stored before. Pure.
 
 use super::{
-    super::catalog::{Catalog, Fault},
+    super::{
+        backends,
+        catalog::{Catalog, Fault},
+    },
     conditions::{Course, Outlook, Says, conditions},
     plugin::Context,
 };
@@ -10,6 +13,9 @@ use std::collections::BTreeMap;
 
 /// A pod of the host that has no sidecar.
 const UNINJECTED: &str = "UninjectedPods";
+/// An address of an engine, or the framework's configuration, is not there.
+const BACKEND_MISSING: &str = "BackendMissing";
+const STORAGE_EPHEMERAL: &str = "StorageEphemeral";
 const SHOWN: usize = 5;
 
 pub(super) fn status(
@@ -19,7 +25,10 @@ pub(super) fn status(
 ) -> PluginHostStatus {
     let object = &context.observed.view.host;
     let generation = object.metadata.generation;
-    let mut says = outlook(plugins).says();
+    let faults = backends::faults(&object.spec, &context.observed.values);
+    let mut says = outlook(plugins, &faults).says();
+    says.extend(resolved(object, &faults));
+    says.extend(ephemeral(object));
     says.extend(uninjected(context));
     let order = &context.decision.resolution.load_order;
     PluginHostStatus {
@@ -59,8 +68,11 @@ fn instances(context: &Context<'_>) -> HostInstances {
     }
 }
 
-/// Ready if all plugins are; else what keeps them.
-fn outlook(plugins: &BTreeMap<String, PluginStatus>) -> Outlook {
+/// Ready if all plugins are and have what they use; else what keeps them.
+fn outlook(plugins: &BTreeMap<String, PluginStatus>, faults: &[String]) -> Outlook {
+    if !faults.is_empty() {
+        return Outlook::new(Course::Stuck, BACKEND_MISSING, faults.join("; "));
+    }
     let with = |kind: &str| -> Vec<&str> {
         let is = |s: &PluginStatus| s.conditions.iter().any(|c| c.type_ == kind && c.status == "True");
         plugins.iter().filter(|(_, status)| is(status)).map(|(name, _)| name.as_str()).collect()
@@ -73,6 +85,22 @@ fn outlook(plugins: &BTreeMap<String, PluginStatus>) -> Outlook {
         return Outlook::new(Course::Moving, "Progressing", format!("in progress: {}", named(&moving)));
     }
     Outlook::new(Course::Ready, "AllPluginsReady", "all plugins are ready")
+}
+
+fn resolved(object: &PluginHost, faults: &[String]) -> Option<Says> {
+    object.spec.backends.as_ref()?;
+    let (reason, message) = match faults {
+        [] => ("Resolved", "all addresses are there".to_owned()),
+        faults => (BACKEND_MISSING, faults.join("; ")),
+    };
+    Some(Says { kind: condition::BACKENDS_RESOLVED, holds: faults.is_empty(), reason: reason.into(), message })
+}
+
+/// The sidecar's own files are on a volume of the pod.
+fn ephemeral(object: &PluginHost) -> Option<Says> {
+    let is_kept = object.spec.backends.as_ref().is_some_and(|backends| backends.storage.is_some());
+    let message = "what plugins store ends with their pod; spec.backends.storage keeps it".to_owned();
+    (!is_kept).then(|| Says { kind: STORAGE_EPHEMERAL, holds: true, reason: "EmbeddedStorage".into(), message })
 }
 
 fn uninjected(context: &Context<'_>) -> Option<Says> {

@@ -269,6 +269,10 @@ impl Store {
                 let found = self.config_maps.get(&(namespace.to_owned(), at.name.clone()));
                 super::super::config_map_value(namespace, at, found)
             }
+            ValueRef::WholeConfigMap(name) => {
+                let found = self.config_maps.get(&(namespace.to_owned(), name.clone()));
+                super::super::whole_config_map(namespace, name, found)
+            }
         }
     }
 

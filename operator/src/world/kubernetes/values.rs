@@ -3,7 +3,7 @@
 
 use crate::{
     api::{call, found},
-    world::{ValueRef, Values, config_map_value, secret_value},
+    world::{ValueRef, Values, config_map_value, secret_value, whole_config_map},
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -100,6 +100,7 @@ fn object_of(at: &ValueRef) -> ObjectRef {
     match at {
         ValueRef::Secret(at) => ObjectRef::Secret(at.name.clone()),
         ValueRef::ConfigMap(at) => ObjectRef::ConfigMap(at.name.clone()),
+        ValueRef::WholeConfigMap(name) => ObjectRef::ConfigMap(name.clone()),
     }
 }
 
@@ -108,6 +109,9 @@ fn value(namespace: &str, at: &ValueRef, object: Option<&Result<Object, String>>
         (ValueRef::Secret(at), Some(Ok(Object::Secret(found)))) => secret_value(namespace, at, found.as_deref()),
         (ValueRef::ConfigMap(at), Some(Ok(Object::ConfigMap(found)))) => {
             config_map_value(namespace, at, found.as_deref())
+        }
+        (ValueRef::WholeConfigMap(name), Some(Ok(Object::ConfigMap(found)))) => {
+            whole_config_map(namespace, name, found.as_deref())
         }
         (_, Some(Err(error))) => Err(error.clone()),
         _ => Err("not read yet".into()),

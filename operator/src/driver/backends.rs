@@ -1,0 +1,114 @@
+//! The engines behind what plugins use: a host's references to their addresses, and what its instances are told. Pure.
+
+use crate::world::{ValueRef, Values};
+use rockstar_core::backends::{self, MISSING};
+use rockstar_crds::{PluginHostSpec, host::Backend};
+use rockstar_proto::{control::Backends, types};
+use serde_json::{Map, Value};
+
+/// References to values that the host needs.
+pub(super) fn references(spec: &PluginHostSpec) -> Vec<ValueRef> {
+    let engines = engines(spec).into_iter().filter_map(|(_, engine)| engine.map(address_ref));
+    engines.chain(config_ref(spec)).collect()
+}
+
+/// For the snapshot. A service whose address is not there is not embedded instead: what is written would be elsewhere.
+pub(super) fn told(spec: &PluginHostSpec, values: &Values) -> Option<Backends> {
+    spec.backends.as_ref()?;
+    let [database_url, cache_url, storage_url, events_url] = engines(spec).map(|(field, engine)| {
+        let address = engine.map(|engine| address(field, engine, values));
+        address.map_or_else(String::new, |found| found.unwrap_or_else(|fault| format!("{MISSING}{fault}")))
+    });
+    let config = config(spec, values).unwrap_or_default();
+    Some(Backends { database_url, cache_url, storage_url, events_url, config: Some(types::Map::from(&config)) })
+}
+
+/// What is missing, in words.
+pub(super) fn faults(spec: &PluginHostSpec, values: &Values) -> Vec<String> {
+    let engines = engines(spec).into_iter().filter_map(|(field, engine)| address(field, engine?, values).err());
+    engines.chain(config(spec, values).err()).collect()
+}
+
+fn engines(spec: &PluginHostSpec) -> [(&'static str, Option<&Backend>); 4] {
+    let backends = spec.backends.as_ref();
+    let of = |pick: fn(&rockstar_crds::host::Backends) -> &Option<Backend>| backends.and_then(|b| pick(b).as_ref());
+    [
+        ("database", of(|b| &b.database)),
+        ("cache", of(|b| &b.cache)),
+        ("storage", of(|b| &b.storage)),
+        ("events", of(|b| &b.events)),
+    ]
+}
+
+fn address_ref(engine: &Backend) -> ValueRef {
+    ValueRef::Secret(engine.url_from.secret_key_ref.clone())
+}
+
+fn address(field: &str, engine: &Backend, values: &Values) -> Result<String, String> {
+    let found = values.get(&address_ref(engine)).cloned().unwrap_or_else(|| Err("not read yet".into()));
+    let found = found.map_err(|fault| format!("spec.backends.{field}: {fault}"))?;
+    match found.trim() {
+        "" => Err(format!("spec.backends.{field}: the address is empty")),
+        address => Ok(address.to_owned()),
+    }
+}
+
+fn config_ref(spec: &PluginHostSpec) -> Option<ValueRef> {
+    let config = spec.backends.as_ref()?.config.as_ref()?;
+    Some(ValueRef::WholeConfigMap(config.config_map_ref.name.clone()))
+}
+
+fn config(spec: &PluginHostSpec, values: &Values) -> Result<Map<String, Value>, String> {
+    let Some(at) = config_ref(spec) else { return Ok(Map::new()) };
+    let found = values.get(&at).cloned().unwrap_or_else(|| Err("not read yet".into()));
+    let read = |text: String| {
+        let entries = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        backends::configuration(&entries).map_err(|e| e.to_string())
+    };
+    found.and_then(read).map_err(|fault| format!("spec.backends.config: {fault}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rockstar_crds::plugin::KeyRef;
+    use serde_json::json;
+
+    fn spec() -> PluginHostSpec {
+        let secret = json!({"urlFrom": {"secretKeyRef": {"name": "db", "key": "url"}}});
+        let backends = json!({"database": secret, "config": {"configMapRef": {"name": "app"}}});
+        serde_json::from_value(json!({"framework": {"version": "1.5.0"}, "backends": backends})).unwrap()
+    }
+
+    fn values(secret: Result<&str, &str>, config: Result<&str, &str>) -> Values {
+        let owned = |value: Result<&str, &str>| value.map(str::to_owned).map_err(str::to_owned);
+        let at = ValueRef::Secret(KeyRef { name: "db".into(), key: "url".into() });
+        [(at, owned(secret)), (ValueRef::WholeConfigMap("app".into()), owned(config))].into()
+    }
+
+    #[test]
+    fn addresses_and_configuration_are_told_as_they_are_now() {
+        let values = values(Ok("postgres://x\n"), Ok(r#"{"database.host": "db", "app.yaml": "a: {b: 1}"}"#));
+        let told = told(&spec(), &values).unwrap();
+        assert_eq!((told.database_url.as_str(), told.cache_url.as_str()), ("postgres://x", ""));
+        let config = Value::Object(told.config.unwrap().to_json());
+        assert_eq!(config, json!({"database": {"host": "db"}, "a": {"b": 1}}));
+        assert_eq!(references(&spec()).len(), 2);
+        assert!(faults(&spec(), &values).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_said_and_not_replaced_by_something_else() {
+        let values = values(Err("Secret shop/db not found"), Err("ConfigMap shop/app not found"));
+        let fault = "spec.backends.database: Secret shop/db not found";
+        assert_eq!(faults(&spec(), &values), [fault, "spec.backends.config: ConfigMap shop/app not found"]);
+        assert_eq!(told(&spec(), &values).unwrap().database_url, format!("{MISSING}{fault}"));
+    }
+
+    #[test]
+    fn without_backends_nothing_is_told() {
+        let spec = PluginHostSpec::of("1.5.0");
+        assert_eq!(told(&spec, &Values::new()), None);
+        assert!(references(&spec).is_empty() && faults(&spec, &Values::new()).is_empty());
+    }
+}

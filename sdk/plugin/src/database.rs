@@ -1,0 +1,90 @@
+//! The framework's database. A call is a session with the host; a transaction is one that stays open.
+
+mod row;
+mod session;
+mod transaction;
+mod value;
+
+pub use row::{Row, RowError, Rows};
+pub use transaction::Transaction;
+pub use value::{FromSql, SqlValue};
+
+use crate::{HostError, host::Host};
+use rockstar_proto::plugin::{Statement, database_request::Request};
+use session::Session;
+use std::time::Duration;
+
+/// What a statement did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// How many rows it changed.
+    pub rows_affected: u64,
+    /// The key of the row that it inserted: SQLite tells it by itself, PostgreSQL if the statement ends in `RETURNING id`.
+    pub last_insert_id: i64,
+}
+
+/// The framework's database; cheap to clone. Placeholders are `?` on every engine, a literal question mark is `??`.
+///
+/// ```no_run
+/// # use rockstar_plugin::{PluginContext, Result, params};
+/// # async fn rename(ctx: PluginContext, id: i64) -> Result {
+/// let db = ctx.database();
+/// let rows = db.query("SELECT name FROM users WHERE id = ?", params![id]).await?;
+/// let name: String = rows.first().ok_or("no such user")?.get("name")?;
+///
+/// let mut tx = db.begin().await?;
+/// tx.exec("UPDATE users SET name = ? WHERE id = ?", params![name.to_uppercase(), id]).await?;
+/// tx.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Database {
+    host: Host,
+    timeout: Duration,
+}
+
+/// Unless the plugin says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Database {
+    pub(crate) const fn new(host: Host) -> Self {
+        Self { host, timeout: TIMEOUT }
+    }
+
+    /// The same, with another deadline for each statement; at first 30 s.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { host: self.host.clone(), timeout }
+    }
+
+    /// All rows of a query.
+    pub async fn query(&self, sql: &str, arguments: impl Into<Vec<SqlValue>>) -> Result<Rows, HostError> {
+        let mut session = Session::open(&self.host, self.timeout).await?;
+        session.query(statement(sql, arguments, self.timeout)).await
+    }
+
+    pub async fn exec(&self, sql: &str, arguments: impl Into<Vec<SqlValue>>) -> Result<Done, HostError> {
+        let mut session = Session::open(&self.host, self.timeout).await?;
+        session.ask(Request::Execute(statement(sql, arguments, self.timeout))).await.map(|(_, done)| done)
+    }
+
+    /// What is done in a transaction that is dropped without a commit, or whose plugin dies, is undone.
+    pub async fn begin(&self) -> Result<Transaction, HostError> {
+        Transaction::begin(Session::open(&self.host, self.timeout).await?, self.timeout).await
+    }
+}
+
+fn statement(sql: &str, arguments: impl Into<Vec<SqlValue>>, timeout: Duration) -> Statement {
+    Statement {
+        sql: sql.to_owned(),
+        arguments: arguments.into().into_iter().map(Into::into).collect(),
+        timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1),
+    }
+}
+
+/// Arguments of a statement: `params![id, "Ada", None::<i64>]`.
+#[macro_export]
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { ::std::vec::Vec::<$crate::SqlValue>::from([$($crate::SqlValue::from($value)),*]) };
+}

@@ -1,0 +1,114 @@
+//! SQLite: connections to one file, each used by one thread at a time. Does I/O, off the event loop.
+
+mod guard;
+mod statement;
+mod value;
+
+use super::{DatabaseError, Done, POOL, Sink, Statement, Step};
+use guard::{Guard, Limit};
+use parking_lot::Mutex;
+use std::{path::PathBuf, sync::Arc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::Instant,
+};
+
+/// The database's file, with its connections that nobody uses.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    most: Arc<Semaphore>,
+    idle: Idle,
+}
+
+type Idle = Arc<Mutex<Vec<Open>>>;
+
+/// An open connection with what keeps plugins inside of it.
+#[derive(Debug)]
+struct Open {
+    connection: rusqlite::Connection,
+    guard: Guard,
+}
+
+impl File {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, most: Arc::new(Semaphore::new(POOL)), idle: Idle::default() }
+    }
+
+    pub(super) async fn connection(&self) -> Result<Link, DatabaseError> {
+        // It is never closed.
+        let permit = Arc::clone(&self.most).acquire_owned().await.ok();
+        let known = self.idle.lock().pop();
+        let open = match known {
+            Some(open) => open,
+            None => {
+                let path = self.path.clone();
+                let opened = spawn_blocking(move || guard::open(&path)).await;
+                let opened = opened.map_err(|e| DatabaseError::Unreachable(e.to_string()))?;
+                opened.map_err(|e| DatabaseError::Unreachable(e.to_string()))?
+            }
+        };
+        Ok(Link { open: Some(open), idle: Arc::clone(&self.idle), _permit: permit })
+    }
+}
+
+/// A connection in use. None: it is in the hands of another thread, or gone with it.
+#[derive(Debug)]
+pub(super) struct Link {
+    open: Option<Open>,
+    idle: Idle,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Link {
+    pub(super) async fn run(&mut self, statement: Statement, sink: &Sink) -> Result<Done, DatabaseError> {
+        let sink = sink.clone();
+        self.with(statement.until, Some(sink.clone()), move |open| statement::run(&open.connection, &statement, &sink))
+            .await
+    }
+
+    pub(super) async fn control(&mut self, step: Step, until: Instant) -> Result<(), DatabaseError> {
+        // The lock is taken at once, so that a transaction that reads first cannot fail when it writes.
+        let sql = match step {
+            Step::Begin => "BEGIN IMMEDIATE",
+            Step::Commit => "COMMIT",
+            Step::Rollback => "ROLLBACK",
+        };
+        self.with(until, None, move |open| {
+            if step == Step::Rollback && open.connection.is_autocommit() {
+                return Ok(());
+            }
+            let done = open.guard.trusting(|| open.connection.execute_batch(sql));
+            done.map_err(|e| statement::refused(&e, until))
+        })
+        .await
+    }
+
+    async fn with<T: Send + 'static>(
+        &mut self,
+        until: Instant,
+        heard: Option<Sink>,
+        work: impl FnOnce(&mut Open) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let lost = || DatabaseError::Unreachable("the connection is closed".to_owned());
+        let mut open = self.open.take().ok_or_else(lost)?;
+        let worked = spawn_blocking(move || {
+            open.guard.limit(&open.connection, Some(Limit { until, heard }));
+            let done = work(&mut open);
+            open.guard.limit(&open.connection, None);
+            (open, done)
+        });
+        let (open, done) = worked.await.map_err(|_| lost())?;
+        self.open = Some(open);
+        done
+    }
+}
+
+impl Drop for Link {
+    /// Only a connection on which nothing is left goes to the next user. Closing the others rolls back.
+    fn drop(&mut self) {
+        let clean = self.open.take().filter(|open| open.connection.is_autocommit() && !guard::has_temporary(open));
+        self.idle.lock().extend(clean);
+    }
+}
