@@ -12,10 +12,11 @@ pub use error::AppError;
 use crate::{
     args::Arguments,
     artifact::Store,
+    confine::Confiner,
     framework::Framework,
     launch::{Launcher, Limits},
     manager::{Journal, Manager},
-    process::Spawner,
+    process::{Spawner, sandbox::Parts},
     registry::Registry,
 };
 use paths::Paths;
@@ -45,12 +46,17 @@ impl Core {
         let store = Store::open(&paths.data).map_err(prepare("the data directory"))?;
         let store = store.with_insecure_registries(arguments.insecure_registries.clone());
         let stub = std::env::current_exe().map_err(prepare("the program's own path"))?;
+        let parts = Parts::find(&stub).unwrap_or_else(|cause| {
+            tracing::error!(%cause, "Failed to find out what this kernel can enforce: {cause}");
+            Parts::default()
+        });
         let launcher = Launcher {
             spawner: Spawner::new(stub).map_err(prepare("the thread that starts processes"))?,
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
             framework: Arc::new(Framework { registry: Arc::clone(&registry) }),
+            confiner: Arc::new(Confiner::new(parts, arguments.volumes.clone())),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
         Ok(Self { manager, store })

@@ -6,6 +6,7 @@ mod metrics;
 use crate::{
     authority::Authority,
     manager::Manager,
+    peers,
     pipeline::{self, Pipeline},
 };
 use rockstar_proto::app::{metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer};
@@ -16,7 +17,6 @@ use std::{
     sync::Arc,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 const WINDOW: u32 = 4 << 20;
@@ -69,12 +69,13 @@ pub async fn serve(
     authority: Authority,
 ) -> Result<(), tonic::transport::Error> {
     let Some(listener) = socket.listener.take() else { return Ok(()) };
+    let connections = peers::of_others(listener, "the application's socket", manager.spawner().clone());
     Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
         .add_service(MetricsServer::new(metrics::Service(Arc::clone(&manager))))
         .add_service(PluginManagerServer::new(manager::Service::new(manager, authority)))
-        .serve_with_incoming(UnixListenerStream::new(listener))
+        .serve_with_incoming(connections)
         .await
 }

@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-pub use watch::follow;
+pub use watch::{Hangups, follow};
 
 /// A file that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,7 @@ impl Standalone {
             self.manager.set_framework(version.clone());
         }
         self.manager.set_addresses(file.backends.clone());
+        self.manager.confiner().ask(file.sandbox);
         let mut loaded = Loaded::default();
         let mut targets = BTreeMap::new();
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {

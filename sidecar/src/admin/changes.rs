@@ -63,7 +63,7 @@ pub(super) struct Threshold {
 pub(super) async fn load(State(admin): State<Admin>, body: Bytes) -> Response {
     let standalone = match standalone(&admin) {
         Ok(standalone) => standalone,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let entry = match read::<Load>(&body).and_then(entry) {
         Ok(entry) => entry,
@@ -75,7 +75,7 @@ pub(super) async fn load(State(admin): State<Admin>, body: Bytes) -> Response {
 pub(super) async fn load_file(State(admin): State<Admin>, body: Bytes) -> Response {
     let standalone = match standalone(&admin) {
         Ok(standalone) => standalone,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let file = match read::<LoadFile>(&body)
         .and_then(|wanted| standalone::read(std::path::Path::new(&wanted.path)).map_err(|e| e.to_string()))
@@ -92,7 +92,7 @@ pub(super) async fn load_file(State(admin): State<Admin>, body: Bytes) -> Respon
 
 pub(super) async fn unload(State(admin): State<Admin>, Path(name): Path<String>) -> Response {
     if let Err(refused) = standalone(&admin) {
-        return refused;
+        return *refused;
     }
     done(uninterrupted(async move { admin.manager.unload(&name).await }).await)
 }
@@ -122,14 +122,14 @@ pub(super) async fn start(State(admin): State<Admin>) -> Response {
 
 pub(super) async fn stop(State(admin): State<Admin>) -> Response {
     if let Err(refused) = standalone(&admin) {
-        return refused;
+        return *refused;
     }
     done(uninterrupted(async move { admin.manager.stop_all().await }).await)
 }
 
 pub(super) async fn set_threshold(State(admin): State<Admin>, Path(name): Path<String>, body: Bytes) -> Response {
     if let Err(refused) = standalone(&admin) {
-        return refused;
+        return *refused;
     }
     match read::<Threshold>(&body).and_then(rule) {
         Ok(rule) => done(admin.manager.set_error_threshold(&name, rule)),
@@ -138,10 +138,12 @@ pub(super) async fn set_threshold(State(admin): State<Admin>, Path(name): Path<S
 }
 
 /// In a pod the desired state is the operator's.
-fn standalone(admin: &Admin) -> Result<Arc<Standalone>, Response> {
+fn standalone(admin: &Admin) -> Result<Arc<Standalone>, Box<Response>> {
     match &admin.authority {
         Authority::File(standalone) => Ok(Arc::clone(standalone)),
-        managed @ Authority::Operator(_) => Err(fault(StatusCode::CONFLICT, &managed.managed_by().unwrap_or_default())),
+        managed @ Authority::Operator(_) => {
+            Err(Box::new(fault(StatusCode::CONFLICT, &managed.managed_by().unwrap_or_default())))
+        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "../runtime/app.rs"]
 mod app;
+#[path = "../runtime/hostile.rs"]
+mod hostile;
 #[path = "../runtime/http.rs"]
 mod http;
 mod scene;
@@ -18,6 +20,7 @@ mod framework;
 mod hooks;
 mod lifecycle;
 mod limits;
+mod limits_memory;
 mod loading;
 mod manifest;
 mod messaging;
