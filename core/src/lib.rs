@@ -15,4 +15,5 @@ pub mod pluginsfile;
 pub mod resolve;
 pub mod revision;
 pub mod rollout;
+pub mod sandbox;
 pub mod threshold;

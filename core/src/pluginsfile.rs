@@ -12,6 +12,7 @@ use crate::{
     backends::Backends,
     document::{self, Cursor},
     permission::Permissions,
+    sandbox::Sandbox,
 };
 use semver::Version;
 use serde_json::{Map, Value};
@@ -31,6 +32,7 @@ pub struct PluginsFile {
     pub error_threshold: Option<ErrorThreshold>,
     pub framework: Option<Version>,
     pub backends: Backends,
+    pub sandbox: Sandbox,
 }
 
 /// One plugin of the file.

@@ -2,6 +2,7 @@
 //! loopback is everybody's, they need the token of the private directory. Does I/O.
 
 mod changes;
+mod doorman;
 mod queries;
 mod token;
 mod view;
@@ -16,7 +17,9 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post, put},
+    serve::ListenerExt,
 };
+use doorman::Doorman;
 use serde_json::json;
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tokio::net::TcpListener;
@@ -33,8 +36,10 @@ pub struct Admin {
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
+    let listener = Doorman { listener, manager: Arc::clone(&admin.manager) };
     let service = routes(admin).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).await
+    // Only through `tap_io` a connection tells its address.
+    axum::serve(listener.tap_io(|_| {}), service).await
 }
 
 fn routes(admin: Admin) -> Router {

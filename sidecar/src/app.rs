@@ -14,10 +14,11 @@ use crate::{
     artifact::Store,
     backends::Backends,
     bus::Bus,
+    confine::Confiner,
     framework::{Framework, RouteBook},
     launch::{Launcher, Limits},
     manager::{Journal, Manager},
-    process::Spawner,
+    process::{Spawner, sandbox::Parts},
     registry::Registry,
 };
 use paths::Paths;
@@ -54,12 +55,17 @@ impl Core {
             bus: Bus::new(Arc::clone(&registry)),
             backends: Backends::new(&paths.data),
         });
+        let parts = Parts::find(&stub).unwrap_or_else(|cause| {
+            tracing::error!(%cause, "Failed to find out what this kernel can enforce: {cause}");
+            Parts::default()
+        });
         let launcher = Launcher {
             spawner: Spawner::new(stub).map_err(prepare("the thread that starts processes"))?,
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
             framework: Arc::clone(&framework),
+            confiner: Arc::new(Confiner::new(parts, arguments.volumes.clone())),
         };
         let manager = Manager::new(registry, launcher, arguments.framework_version.clone(), journal);
         Ok(Self { manager, store, framework })

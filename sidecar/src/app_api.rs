@@ -8,6 +8,7 @@ mod services;
 use crate::{
     authority::Authority,
     manager::Manager,
+    peers,
     pipeline::{self, Pipeline},
 };
 use rockstar_proto::app::{
@@ -21,7 +22,6 @@ use std::{
     sync::Arc,
 };
 use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 const WINDOW: u32 = 4 << 20;
@@ -75,6 +75,7 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let Some(listener) = socket.listener.take() else { return Ok(()) };
     let shared = Arc::clone(manager.shared());
+    let connections = peers::of_others(listener, "the application's socket", manager.spawner().clone());
     Server::builder()
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
@@ -83,6 +84,6 @@ pub async fn serve(
         .add_service(EventsServer::new(events::Service::new(Arc::clone(&shared.bus))))
         .add_service(ServicesServer::new(services::Service::new(Arc::clone(&shared.registry))))
         .add_service(PluginManagerServer::new(manager::Service::new(manager, authority)))
-        .serve_with_incoming(UnixListenerStream::new(listener))
+        .serve_with_incoming(connections)
         .await
 }

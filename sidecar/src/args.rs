@@ -1,5 +1,6 @@
 //! The command line. No I/O.
 
+use crate::process::sandbox::Volume;
 use clap::{Parser, ValueEnum};
 use rockstar_core::duration;
 use semver::Version;
@@ -49,6 +50,9 @@ pub struct Arguments {
     /// Version that plugins' `framework` constraints are checked against, unless the file or the operator says
     #[arg(long, env = "ROCKSTAR_FRAMEWORK_VERSION", value_name = "X.Y.Z", default_value = "1.0.0")]
     pub framework_version: Version,
+    /// Directory that plugins with the permission `filesystem` may use; DIR:ro to read only
+    #[arg(long = "volume", env = "ROCKSTAR_VOLUMES", value_name = "DIR[:ro]", value_delimiter = ',')]
+    pub volumes: Vec<Volume>,
     /// How long the sidecar has from the end of its pod to its own
     #[arg(long, env = "ROCKSTAR_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub grace_period: Duration,

@@ -29,13 +29,13 @@ use rockstar_proto::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 use telemetry::Journal;
-use tokio::{net::UnixListener, task::AbortHandle};
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::{net::UnixStream, task::AbortHandle};
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 /// Serves the context of one process until aborted.
 pub fn serve(
-    listener: UnixListener,
+    connections: impl Stream<Item = std::io::Result<UnixStream>> + Send + 'static,
     instance: Arc<Instance>,
     slot: Arc<Slot>,
     framework: Arc<Framework>,
@@ -44,7 +44,7 @@ pub fn serve(
     let journal = Journal::new(&plugin);
     let context =
         PluginContextServer::new(Context { instance, slot, framework, journal, undeclared: Mutex::default() });
-    let serving = Server::builder().add_service(context).serve_with_incoming(UnixListenerStream::new(listener));
+    let serving = Server::builder().add_service(context).serve_with_incoming(connections);
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(plugin, "the context of plugin {plugin} is not served any more: {error}");

@@ -9,11 +9,13 @@ pub use handshake::HandshakeError;
 
 use crate::{
     artifact::{Artifact, Store},
+    confine::Confiner,
     context,
     failure::{Class, Failure, Step},
     framework::Framework,
     instance::{Instance, Parts},
     link::Link,
+    peers,
     process::{Launch, Process, SpawnError, Spawner},
     slot::Slot,
     target::Target,
@@ -21,7 +23,7 @@ use crate::{
 use rockstar_core::{
     config,
     manifest::{self, Manifest, Parsed},
-    permission,
+    permission::{self, Permission, PermissionError},
 };
 use rockstar_proto::plugin::Description;
 use serde_json::{Map, Value};
@@ -57,6 +59,7 @@ pub struct Launcher {
     pub run: std::path::PathBuf,
     pub limits: Limits,
     pub framework: Arc<Framework>,
+    pub confiner: Arc<Confiner>,
 }
 
 /// A plugin's process with all that belongs to it. Dropping it ends all of it at once.
@@ -85,6 +88,7 @@ impl Launcher {
         };
         let manifest = agreed(&artifact, target)?;
         let (program, arguments) = artifact.command(&manifest)?;
+        let confinement = self.confiner.confine(slot.name(), &artifact, &target.assignment.permissions)?;
         let directory = PrivateDirectory::new(&self.run).map_err(disk)?;
         let listener = UnixListener::bind(directory.host_socket()).map_err(disk)?;
         let launch = Launch {
@@ -94,19 +98,44 @@ impl Launcher {
             environment: environment(target, &artifact, directory.path()),
             directory: directory.path().to_owned(),
             memory: target.body.resources.memory,
+            confinement,
         };
         let mut process = Process::start(&self.spawner, &launch).await.map_err(not_started)?;
+        note_refusals(&process, slot);
         let deadline = Instant::now() + self.limits.handshake;
         let (link, description) =
             match handshake::shake(&process, &directory.plugin_socket(), &manifest, deadline).await {
                 Ok(link) => link,
                 Err(error) => return Err(with_last_lines(error, &mut process).await),
             };
+        process.settle();
+        // It may have removed it itself.
+        directory.hide_plugin_socket().ok();
         let manifest = Arc::new(with_schema(manifest, &description));
         let instance = Arc::new(instance(target, manifest, link)?);
-        let context = context::serve(listener, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
+        let (name, spawner) = (slot.name().to_owned(), self.spawner.clone());
+        let connections = peers::of_session(listener, process.session(), name, spawner);
+        let context = context::serve(connections, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
         Ok(Launched { instance, process, artifact, context, _directory: directory })
     }
+}
+
+/// The kernel lets a plugin fail at starting programs; here it becomes an error of the plugin that somebody sees. Ends with
+/// the process.
+fn note_refusals(process: &Process, slot: &Arc<Slot>) {
+    let Some(mut refused) = process.refused() else { return };
+    let slot = Arc::clone(slot);
+    tokio::spawn(async move {
+        let mut noted = 0;
+        while refused.changed().await.is_ok() {
+            let count = *refused.borrow_and_update();
+            let denied = PermissionError::Denied { plugin: slot.name().to_owned(), permission: Permission::Exec };
+            let text = denied.to_string();
+            (noted..count).for_each(|_| slot.record.error(&text));
+            noted = count;
+            tracing::error!(plugin = slot.name(), permission = %Permission::Exec, "{text}");
+        }
+    });
 }
 
 /// The manifest to go by: the declared one, which the artifact's own must not contradict.
@@ -171,7 +200,8 @@ fn environment(target: &Target, artifact: &Artifact, directory: &Path) -> BTreeM
         ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
         ("HOME", path(&directory.join(directory::DATA))),
         ("TMPDIR", path(&directory.join(directory::TEMPORARY))),
-        ("GOMEMLIMIT", target.body.resources.memory.to_string()),
+        // Go's collector works harder before the limit, rather than meet it.
+        ("GOMEMLIMIT", (target.body.resources.memory / 10 * 9).to_string()),
     ];
     let ours = [
         ("ROCKSTAR_PLUGIN_SOCKET", directory::PLUGIN_SOCKET.to_owned()),
@@ -197,6 +227,7 @@ fn disk(cause: std::io::Error) -> Failure {
 fn not_started(error: SpawnError) -> Failure {
     match error {
         SpawnError::Execute { .. } => Failure::revision(Step::Load, "ExecFailed", error),
+        SpawnError::Confine(_) => Failure::environment(Step::Load, "SandboxUnavailable", error),
         SpawnError::Spawn(_) | SpawnError::Slow => Failure::environment(Step::Load, "SpawnFailed", error),
     }
 }

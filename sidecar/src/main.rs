@@ -1,13 +1,21 @@
 //! rockstar-sidecar: reads arguments and runs.
 
 use clap::Parser;
-use rockstar_sidecar::{app, args::Arguments, logging, process::stub};
+use rockstar_sidecar::{
+    app,
+    args::Arguments,
+    logging,
+    process::{sandbox, stub},
+};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     if arguments.next_if(|a| a == stub::NAME).is_some() {
         return stub::run(arguments).into();
+    }
+    if arguments.next_if(|a| a == sandbox::PROBE).is_some() {
+        return sandbox::probe().into();
     }
     let arguments = Arguments::parse();
     let _logging = logging::init(arguments.log_format);

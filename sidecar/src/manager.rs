@@ -22,8 +22,10 @@ pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;
 
 use crate::{
+    confine::Confiner,
     framework::Framework,
     launch::Launcher,
+    process::Spawner,
     registry::Registry,
     slot::{Incidents, Slot},
     target::Target,
@@ -98,6 +100,16 @@ impl Manager {
     #[must_use]
     pub fn framework(&self) -> Arc<Version> {
         self.framework.load_full()
+    }
+
+    #[must_use]
+    pub const fn spawner(&self) -> &Spawner {
+        &self.launcher.spawner
+    }
+
+    #[must_use]
+    pub fn confiner(&self) -> &Confiner {
+        &self.launcher.confiner
     }
 
     pub fn set_framework(&self, version: Version) {

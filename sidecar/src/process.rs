@@ -2,18 +2,23 @@
 //! started, reading what they print. Does I/O; knows nothing of plugins' calls.
 
 mod exit;
+mod guard;
 mod output;
 mod program;
 mod reaper;
+pub mod sandbox;
 pub mod stub;
 mod tree;
+mod verdict;
 
 pub use exit::{Ended, Exit};
 pub(crate) use output::Flood;
 pub use reaper::Spawner;
 
+use guard::Guard;
 use output::Tail;
 use rustix::process::{Pid, Signal, kill_process_group};
+use sandbox::Confinement;
 use std::{
     collections::BTreeMap,
     io,
@@ -21,7 +26,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch, task::JoinHandle, time::timeout};
+use tokio::{net::UnixStream, sync::watch, task::JoinHandle, time::timeout};
+use verdict::{Step, Verdict};
 
 /// How long the stub has to become the plugin.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +48,7 @@ pub struct Launch {
     pub environment: BTreeMap<String, String>,
     /// Bytes of resident memory, children included.
     pub memory: u64,
+    pub confinement: Confinement,
 }
 
 /// Why a process did not start.
@@ -51,6 +58,8 @@ pub enum SpawnError {
     Spawn(#[source] io::Error),
     #[error("failed to execute {}: {cause}{hint}", program.display())]
     Execute { program: PathBuf, cause: io::Error, hint: String },
+    #[error("failed to enter the sandbox: {0}")]
+    Confine(#[source] io::Error),
     #[error("plugin process did not begin within {}s", EXEC_TIMEOUT.as_secs())]
     Slow,
 }
@@ -62,6 +71,7 @@ pub struct Process {
     ended: watch::Receiver<Option<Ended>>,
     tail: Arc<Tail>,
     readers: Vec<JoinHandle<()>>,
+    guard: Option<Guard>,
 }
 
 impl Process {
@@ -70,9 +80,35 @@ impl Process {
         let spawned = spawner.spawn(launch).await.map_err(SpawnError::Spawn)?;
         let tail = Arc::new(Tail::default());
         let readers = output::read(&launch.plugin, spawned.stdout, spawned.stderr, &tail).map_err(SpawnError::Spawn)?;
-        let process = Self { session: spawned.pid, ended: spawned.ended, tail, readers };
-        executed(spawned.verdict, launch).await?;
-        Ok(process)
+        let mut process = Self { session: spawned.pid, ended: spawned.ended, tail, readers, guard: None };
+        match timeout(EXEC_TIMEOUT, process.executed(&spawned.verdict)).await {
+            Err(_) => Err(SpawnError::Slow),
+            Ok(Err(cause)) => Err(SpawnError::Spawn(cause)),
+            Ok(Ok(Some((step, cause)))) => Err(failed(step, cause, &launch.program)),
+            Ok(Ok(None)) => Ok(process),
+        }
+    }
+
+    /// Until the plugin's program begins. The kernel already asks whether it may.
+    async fn executed(&mut self, socket: &UnixStream) -> io::Result<Option<(Step, io::Error)>> {
+        let (mut verdict, mut failure) = (Verdict::default(), Vec::new());
+        while verdict::take(socket, &mut verdict, &mut failure).await? {
+            if let Some(listener) = verdict.listener.take() {
+                self.guard = Some(Guard::start(listener, self.session)?);
+            }
+        }
+        Ok(verdict.failure)
+    }
+
+    /// It has become the plugin: from now on it starts no program, unless it has the permission `exec`.
+    pub fn settle(&self) {
+        self.guard.iter().for_each(Guard::settle);
+    }
+
+    /// How often it tried to start a program without permission. None: it has it, or the kernel does not tell.
+    #[must_use]
+    pub fn refused(&self) -> Option<watch::Receiver<u64>> {
+        self.guard.as_ref().map(Guard::refused)
     }
 
     /// The process id of the leader, which is the id of the session too.
@@ -136,17 +172,11 @@ impl Drop for Process {
     }
 }
 
-/// The stub writes an error number if it cannot become the program; else the pipe just closes.
-async fn executed(verdict: pipe::Receiver, launch: &Launch) -> Result<(), SpawnError> {
-    let mut verdict = verdict;
-    let mut error = Vec::new();
-    match timeout(EXEC_TIMEOUT, verdict.read_to_end(&mut error)).await {
-        Err(_) => Err(SpawnError::Slow),
-        Ok(Err(cause)) => Err(SpawnError::Spawn(cause)),
-        Ok(Ok(_)) => match <[u8; 4]>::try_from(error.as_slice()) {
-            Ok(number) => Err(refused(&launch.program, io::Error::from_raw_os_error(i32::from_le_bytes(number)))),
-            Err(_) => Ok(()),
-        },
+fn failed(step: Step, cause: io::Error, program: &Path) -> SpawnError {
+    match step {
+        Step::Begin => SpawnError::Spawn(cause),
+        Step::Confine => SpawnError::Confine(cause),
+        Step::Execute => refused(program, cause),
     }
 }
 

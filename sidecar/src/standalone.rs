@@ -17,6 +17,7 @@ use rockstar_core::{
     pluginsfile::{self, Entry, FileError, Format, PluginsFile},
     resolve::{self, Input, Member, Node, Standing},
     revision::{self, Body, Resources, Source},
+    sandbox::Sandbox,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +27,7 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-pub use watch::follow;
+pub use watch::{Hangups, follow};
 
 /// A file that cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +101,9 @@ impl Standalone {
         }
         self.manager.set_addresses(file.backends.clone());
         self.engines(&file.backends);
-        self.framework.backends.apply("", &file.backends, self.configuration(&file), false);
+        let strict = file.sandbox == Sandbox::Required;
+        self.framework.backends.apply("", &file.backends, self.configuration(&file), strict);
+        self.manager.confiner().ask(file.sandbox);
         let mut loaded = Loaded::default();
         let mut targets = BTreeMap::new();
         for (place, entry) in file.plugins.iter().enumerate().filter(|(_, e)| file.enabled && e.enabled) {

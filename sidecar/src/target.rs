@@ -1,6 +1,9 @@
 //! What this instance should run of one plugin. Pure.
 
-use crate::artifact::{Artifact, PullSecret};
+use crate::{
+    artifact::{Artifact, PullSecret},
+    confine,
+};
 use rockstar_core::{
     assignment::Assignment,
     constraint::ConstraintError,
@@ -34,11 +37,14 @@ impl Target {
         self.body.manifest.version.to_string()
     }
 
-    /// What resolution sees. A reload on demand counts as another revision, so that it moves.
+    /// What resolution sees. A reload on demand counts as another revision, so that it moves; and so do other permissions
+    /// that the kernel enforces, since a process is born with them.
     pub fn member(&self) -> Result<SetMember, ConstraintError> {
+        let confined = confine::kernel_permissions(&self.assignment.permissions);
+        let confined: String = confined.iter().map(|permission| format!("+{permission}")).collect();
         let revision = match self.assignment.reload_at.as_str() {
-            "" => self.assignment.revision.clone(),
-            at => RevisionId(format!("{}@{at}", self.assignment.revision)),
+            "" => RevisionId(format!("{}{confined}", self.assignment.revision)),
+            at => RevisionId(format!("{}{confined}@{at}", self.assignment.revision)),
         };
         let priority = self.assignment.policies.priority;
         Ok(SetMember { revision, node: Node::of(&self.body.manifest)?, priority, place: self.place })

@@ -4,7 +4,7 @@
 mod support;
 
 use parking_lot::Mutex;
-use rockstar_core::{assignment::Policies, revision};
+use rockstar_core::{assignment::Policies, permission::Permission, revision};
 use rockstar_proto::control::{
     Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance,
     control_server::{Control, ControlServer},
@@ -112,7 +112,7 @@ fn version(sidecar: &Sidecar, plugin: &Plugin, grace: Duration) -> (Assignment, 
     let body = revision::Body {
         manifest,
         source: revision::Source::Path { path: directory.display().to_string() },
-        permissions: Default::default(),
+        permissions: [Permission::Filesystem].into(),
         env: [("PROBE_LOG".to_owned(), sidecar.calls_path().display().to_string())].into(),
         resources: Default::default(),
     };
@@ -123,6 +123,7 @@ fn version(sidecar: &Sidecar, plugin: &Plugin, grace: Duration) -> (Assignment, 
         plugin: plugin.name.into(),
         revision: revision.clone(),
         policies_json: serde_json::to_vec(&policies).unwrap().into(),
+        permissions: vec!["filesystem".into()],
         ..Assignment::default()
     };
     let body_json = serde_json::to_vec(&body).unwrap().into();
@@ -139,6 +140,7 @@ fn snapshot(
         plan_generation,
         host: "shop/storefront".into(),
         framework_version: "1.5.0".into(),
+        sandbox: "BestEffort".into(),
         target: vec![target.0.clone()],
         fallback: fallback.iter().map(|f| f.0.clone()).collect(),
         bodies: fallback.iter().map(|f| f.1.clone()).chain([target.1.clone()]).collect(),

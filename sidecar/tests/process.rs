@@ -1,7 +1,7 @@
 //! Real processes through the real stub.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use rockstar_sidecar::process::{Ended, Exit, Launch, Process, SpawnError, Spawner};
+use rockstar_sidecar::process::{Ended, Exit, Launch, Process, SpawnError, Spawner, sandbox::Confinement};
 use std::{path::Path, sync::LazyLock, time::Duration};
 
 const PLENTY: u64 = 1 << 30;
@@ -20,6 +20,7 @@ fn shell(script: &str) -> Launch {
         directory: "/tmp".into(),
         environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
         memory: PLENTY,
+        confinement: Confinement::default(),
     }
 }
 

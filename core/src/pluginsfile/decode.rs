@@ -7,6 +7,7 @@ use crate::{
     document::{Content, Cursor, DocumentError, Place},
     hint,
     permission::{Permission, Permissions},
+    sandbox::Sandbox,
 };
 use semver::Version;
 use std::{
@@ -18,7 +19,7 @@ type Warnings = Vec<String>;
 type Result<T> = std::result::Result<T, FileError>;
 type Decoded<T> = std::result::Result<T, DocumentError>;
 
-const TOP: [&str; 3] = ["plugins", "framework", "backends"];
+const TOP: [&str; 4] = ["plugins", "framework", "backends", "sandbox"];
 const BACKENDS: [&str; 5] = ["database", "cache", "storage", "events", "config"];
 const SECTION: [&str; 4] = ["enabled", "directory", "plugins", "error_threshold"];
 const ENTRY: [&str; 13] = [
@@ -49,6 +50,7 @@ pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFi
     hint_at_typos(at, warnings)?;
     let framework = at.field("framework").map_or(Ok(None), |f| framework(&f, warnings))?;
     let backends = at.field("backends").map_or(Ok(Backends::default()), |f| backends(&f, warnings))?;
+    let sandbox = or(at, "sandbox", Sandbox::default(), sandbox)?;
     let Some(section) = at.field("plugins") else { return Err(missing(at, "plugins")) };
     if matches!(section.content(), Content::List(_)) {
         return Err(fault(FileFault::DirectList, section.place()));
@@ -64,6 +66,7 @@ pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFi
         error_threshold: common.error_threshold,
         framework,
         backends,
+        sandbox,
     })
 }
 
@@ -228,6 +231,10 @@ fn positive(at: &Cursor<'_>) -> Decoded<Duration> {
 
 fn failure_policy(at: &Cursor<'_>) -> Decoded<FailurePolicy> {
     one_of(at, "closed or open", &[("closed", FailurePolicy::Closed), ("open", FailurePolicy::Open)])
+}
+
+fn sandbox(at: &Cursor<'_>) -> Decoded<Sandbox> {
+    one_of(at, "Required or BestEffort", &Sandbox::ALL.map(|sandbox| (sandbox.name(), sandbox)))
 }
 
 fn queue_strategy(at: &Cursor<'_>) -> Decoded<QueueStrategy> {

@@ -117,6 +117,14 @@ fn defaults() {
 }
 
 #[test]
+fn the_sandbox_is_required_only_where_the_file_says_so() {
+    let sandbox = |field: &str| yaml(&format!("{field}\nplugins: {{plugins: []}}")).file.sandbox;
+    assert_eq!(sandbox(""), Sandbox::BestEffort);
+    assert_eq!(sandbox("sandbox: Required"), Sandbox::Required);
+    assert!(error("sandbox: Maybe\nplugins: {plugins: []}").contains("Required or BestEffort"));
+}
+
+#[test]
 fn every_further_field_of_an_entry() {
     let entry = one(
         ", enabled: false, path: /p, priority: -5, hook_timeout: 1s, stop_timeout: 1m, failure_policy: open, command: [./p, -v], \

@@ -2,6 +2,7 @@
 
 use super::{Admin, fault, view};
 use crate::{
+    confine::Confiner,
     manager::ManagerError,
     metrics,
     slot::{Health, Slot, State as SlotState},
@@ -20,7 +21,17 @@ pub(super) async fn list(State(admin): State<Admin>) -> Json<Value> {
         let health = admin.manager.health(&info.name).map(|(_, health)| health);
         view::plugin(&info, health.as_ref())
     });
-    Json(json!({"plugins": plugins.collect::<Vec<_>>()}))
+    Json(json!({"plugins": plugins.collect::<Vec<_>>(), "sandbox": sandbox(admin.manager.confiner())}))
+}
+
+fn sandbox(confiner: &Confiner) -> Value {
+    let parts = confiner.parts();
+    let not_enforced = [parts.missing(), parts.open()].concat();
+    json!({
+        "asked": confiner.asked().name(),
+        "status": parts.status(),
+        "notEnforced": not_enforced,
+    })
 }
 
 /// With what it needs, what needs it, and what is wrong with it.

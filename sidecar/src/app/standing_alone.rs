@@ -6,7 +6,7 @@ use crate::{
     authority::Authority,
     manager::LogOnly,
     readiness::Readiness,
-    standalone::{self, Standalone},
+    standalone::{self, Hangups, Standalone},
     tables::{self, Tables},
 };
 use rockstar_core::pluginsfile::PluginsFile;
@@ -42,6 +42,7 @@ async fn serve(
     text: Option<Vec<u8>>,
     standalone: &Standalone,
 ) -> Result<Infallible, AppError> {
+    let hangups = Hangups::new();
     let loaded = standalone.load(file).await;
     if !loaded.failed.is_empty() {
         tracing::warn!("{loaded}");
@@ -49,5 +50,5 @@ async fn serve(
             return Err(AppError::Strict(loaded.to_string()));
         }
     }
-    Ok(standalone::follow(standalone, path, text, Some(loaded)).await)
+    Ok(standalone::follow(standalone, path, text, Some(loaded), hangups).await)
 }

@@ -13,6 +13,7 @@ use crate::{
     target::Target,
 };
 use rand::Rng;
+use rockstar_core::sandbox::Sandbox;
 use rockstar_proto::control::{GroupState, Snapshot, group_state::Outcome};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::timeout};
@@ -99,6 +100,7 @@ impl Follower {
     async fn try_apply(&self, snapshot: &Snapshot) -> Result<Applied, SnapshotError> {
         self.manager.set_framework(desired::framework(snapshot)?);
         self.manager.set_addresses(desired::engines(snapshot));
+        self.manager.confiner().ask(Sandbox::told(&snapshot.sandbox));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
         self.engines(snapshot);

@@ -30,7 +30,7 @@ pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, 
         plugins: manager.list().iter().map(|info| plugin(manager, info)).collect(),
         ready: readiness.reasons(manager, Instant::now()).is_empty(),
         revisions,
-        sandbox: String::new(),
+        sandbox: manager.confiner().parts().status(),
         groups: progress.groups.clone(),
     }
 }

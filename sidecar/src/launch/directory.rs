@@ -41,6 +41,12 @@ impl PrivateDirectory {
         self.path.join(PLUGIN_SOCKET)
     }
 
+    /// Once the host is connected nobody else needs to find the plugin's socket: other plugins could call it.
+    pub fn hide_plugin_socket(&self) -> io::Result<()> {
+        let hidden = format!("{:016x}.sock", rand::random::<u64>());
+        fs::rename(self.plugin_socket(), self.path.join(hidden))
+    }
+
     #[must_use]
     pub fn host_socket(&self) -> PathBuf {
         self.path.join(HOST_SOCKET)

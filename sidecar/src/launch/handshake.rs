@@ -2,12 +2,14 @@
 
 use crate::{
     link::{CallError, Link, PROTOCOL},
+    peers::Peer,
     process::{Ended, Process},
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rockstar_core::{duration, manifest::Manifest};
 use rockstar_proto::plugin::{self, Description};
+use rustix::process::Pid;
 use std::{io, path::Path, time::Duration};
 use tokio::{
     net::UnixStream,
@@ -39,6 +41,8 @@ pub enum HandshakeError {
     Ended(Ended),
     #[error("plugin did not listen on its socket within {}", duration::format(*.0))]
     NeverListened(Duration),
+    #[error("plugin's socket is served by a process that is not the plugin's")]
+    Foreign,
     #[error("plugin did not answer the handshake within {}", duration::format(*.0))]
     NeverAnswered(Duration),
     #[error("plugin does not speak the plugin protocol on its socket: {0}")]
@@ -57,7 +61,7 @@ impl HandshakeError {
         match self {
             Self::Ended(_) => "ExitedEarly",
             Self::NeverListened(_) | Self::NeverAnswered(_) => "HandshakeTimeout",
-            Self::NoProtocol(_) | Self::WrongProtocol(_) => "HandshakeFailed",
+            Self::Foreign | Self::NoProtocol(_) | Self::WrongProtocol(_) => "HandshakeFailed",
             Self::MissingMethod(_) => "InterfaceNotImplemented",
             Self::Disagrees { .. } => "ManifestMismatch",
         }
@@ -74,7 +78,7 @@ pub(super) async fn shake(
     let limit = deadline.saturating_duration_since(Instant::now());
     tokio::select! {
         biased;
-        link = talk(socket, manifest, deadline, limit) => match link {
+        link = talk(process.session(), socket, manifest, deadline, limit) => match link {
             // A process that is ending closes its sockets first: its end says more.
             Err(HandshakeError::NoProtocol(text)) => Err(ended_soon(process, text).await),
             link => link,
@@ -89,12 +93,16 @@ async fn ended_soon(process: &Process, text: String) -> HandshakeError {
 }
 
 async fn talk(
+    session: Pid,
     socket: &Path,
     manifest: &Manifest,
     deadline: Instant,
     limit: Duration,
 ) -> Result<(Link, Description), HandshakeError> {
     let stream = timeout_at(deadline, connect(socket)).await.map_err(|_| HandshakeError::NeverListened(limit))?;
+    if Peer::of(&stream).ok() != Some(Peer::Session(session)) {
+        return Err(HandshakeError::Foreign);
+    }
     let failed = |error| match error {
         CallError::Timeout => HandshakeError::NeverAnswered(limit),
         other => HandshakeError::NoProtocol(other.to_string()),

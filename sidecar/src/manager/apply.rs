@@ -79,6 +79,7 @@ impl Manager {
         let running = self.running_targets();
         let (old, new) = (target::set(running.values()), target::set(&desired.targets));
         let mut groups = self.adjust(desired, &old, &new).await;
+        self.revoke(desired);
         let waves = self.waves(desired, &old, &new);
         for steps in waves {
             groups.extend(Wave::new(self, steps, None).await.run().await);
@@ -90,6 +91,16 @@ impl Manager {
 
     fn running_targets(&self) -> BTreeMap<String, Target> {
         self.all().into_iter().filter_map(|(name, plugin)| Some((name, (*plugin.current()?).clone()))).collect()
+    }
+
+    /// What is taken away of a revision that runs is refused at once, also where only another process ends it.
+    fn revoke(&self, desired: &Desired) {
+        for target in &desired.targets {
+            let current = self.plugin(target.name()).and_then(|plugin| plugin.slot().current());
+            let Some(instance) = current.filter(|i| *i.revision() == target.assignment.revision) else { continue };
+            let left = instance.permissions().intersection(&target.assignment.permissions).copied().collect();
+            instance.set_permissions(left);
+        }
     }
 
     /// Steps for each wave, in load order.

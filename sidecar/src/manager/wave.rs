@@ -258,6 +258,7 @@ impl Member {
             Some(trial) => trial.previous(step.plugin.name()),
             None => current.or_else(|| step.fallback.clone()),
         };
+        let previous = previous.map(|previous| without_revoked(previous, step.new.as_ref()));
         Self { step, work, previous, ready: None, course: Course::Going, stopped: false }
     }
 
@@ -326,6 +327,14 @@ impl Manager {
         }
         self.open(plugin);
     }
+}
+
+/// A permission that was taken away does not come back with the process before.
+fn without_revoked(mut previous: Target, new: Option<&Target>) -> Target {
+    if let Some(new) = new.filter(|new| new.assignment.revision == previous.assignment.revision) {
+        previous.assignment.permissions.retain(|permission| new.assignment.permissions.contains(permission));
+    }
+    previous
 }
 
 /// Stop, Cleanup and gone, before the next version is initialised.

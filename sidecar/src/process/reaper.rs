@@ -2,6 +2,7 @@
 //! started it ends, and only one place may wait for children. It watches memory too, since it wakes anyway. Does I/O.
 
 use super::{Ended, Exit, Launch, tree};
+use parking_lot::Mutex;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     process::{Pid, PidfdFlags, WaitOptions, pidfd_open, set_child_subreaper, wait},
@@ -19,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    net::unix::pipe,
+    net::UnixStream,
     sync::{oneshot, watch},
 };
 
@@ -35,7 +36,11 @@ pub struct Spawner {
     orders: Sender<Order>,
     bell: Arc<OwnedFd>,
     stub: PathBuf,
+    sessions: Sessions,
 }
+
+/// The plugins whose processes live, by session.
+type Sessions = Arc<Mutex<HashMap<Pid, String>>>;
 
 #[derive(Debug)]
 enum Order {
@@ -47,6 +52,7 @@ enum Order {
 #[derive(Debug)]
 struct Start {
     command: Command,
+    plugin: String,
     memory: u64,
     reply: oneshot::Sender<io::Result<Born>>,
 }
@@ -61,7 +67,7 @@ struct Born {
 pub(super) struct Spawned {
     pub(super) pid: Pid,
     pub(super) ended: watch::Receiver<Option<Ended>>,
-    pub(super) verdict: pipe::Receiver,
+    pub(super) verdict: UnixStream,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
 }
@@ -71,29 +77,27 @@ impl Spawner {
     pub fn new(stub: PathBuf) -> io::Result<Self> {
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (orders, inbox) = channel();
-        let reaper = Reaper { inbox, bell: Arc::clone(&bell), children: HashMap::new() };
+        let sessions = Sessions::default();
+        let (children, known) = (HashMap::new(), Arc::clone(&sessions));
+        let reaper = Reaper { inbox, bell: Arc::clone(&bell), children, sessions: known };
         std::thread::Builder::new().name("reaper".into()).spawn(move || reaper.run())?;
-        Ok(Self { orders, bell, stub })
+        Ok(Self { orders, bell, stub, sessions })
     }
 
     pub(super) async fn spawn(&self, launch: &Launch) -> io::Result<Spawned> {
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
         let (reply, born) = oneshot::channel();
         self.order(Order::Start(Box::new(Start {
-            command: self.command(launch, write),
+            command: self.command(launch, theirs.into())?,
+            plugin: launch.plugin.clone(),
             memory: launch.memory,
             reply,
         })))?;
         let Born { mut child, ended } = born.await.map_err(|_| gone())??;
         let (stdout, stderr) = (child.stdout.take().ok_or_else(gone)?, child.stderr.take().ok_or_else(gone)?);
         let pid = Pid::from_child(&child);
-        Ok(Spawned {
-            pid,
-            ended,
-            verdict: pipe::Receiver::from_owned_fd(read)?,
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        })
+        Ok(Spawned { pid, ended, verdict: UnixStream::from_std(ours)?, stdout: stdout.into(), stderr: stderr.into() })
     }
 
     /// Kills all processes; returns when they are gone.
@@ -111,12 +115,13 @@ impl Spawner {
         Ok(())
     }
 
-    /// The stub gets the pipe for its verdict as stdin; the plugin gets none.
-    fn command(&self, launch: &Launch, verdict: OwnedFd) -> Command {
+    /// The stub gets the socket for its verdict as stdin; the plugin gets none.
+    fn command(&self, launch: &Launch, verdict: OwnedFd) -> io::Result<Command> {
         let mut command = Command::new(&self.stub);
         command
             .arg(super::stub::NAME)
             .arg(std::process::id().to_string())
+            .arg(serde_json::to_string(&launch.confinement)?)
             .arg(&launch.program)
             .args(&launch.arguments)
             .env_clear()
@@ -125,7 +130,13 @@ impl Spawner {
             .stdin(verdict)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command
+        Ok(command)
+    }
+
+    /// The plugin whose session this is.
+    #[must_use]
+    pub fn plugin_of(&self, session: Pid) -> Option<String> {
+        self.sessions.lock().get(&session).cloned()
     }
 }
 
@@ -144,6 +155,7 @@ struct Reaper {
     inbox: Receiver<Order>,
     bell: Arc<OwnedFd>,
     children: HashMap<Pid, Child>,
+    sessions: Sessions,
 }
 
 struct Child {
@@ -192,15 +204,19 @@ impl Reaper {
         }
     }
 
-    fn start(&mut self, Start { mut command, memory, reply }: Start) {
+    fn start(&mut self, Start { mut command, plugin, memory, reply }: Start) {
+        // Held meanwhile: nobody may ask about a session that began and is not noted yet.
+        let mut sessions = self.sessions.lock();
         let born = command.spawn().map(|child| {
             let (sender, ended) = watch::channel(None);
             let pid = Pid::from_child(&child);
+            sessions.insert(pid, plugin);
             let life = pidfd_open(pid, PidfdFlags::empty()).ok();
             self.children.insert(pid, Child { life, memory, killed_for_memory: false, ended: sender });
             Born { child, ended }
         });
-        // Our end of the verdict's pipe must close, or it never ends.
+        drop(sessions);
+        // Our copy of the stub's end must close, or the verdict never ends.
         drop(command);
         if let Err(Ok(born)) = reply.send(born) {
             tree::kill(Pid::from_child(&born.child));
@@ -219,6 +235,7 @@ impl Reaper {
         }
         if self.children.len() < before {
             tree::kill_strays(|pid| self.children.contains_key(&pid));
+            self.sessions.lock().retain(|session, _| self.children.contains_key(session));
         }
     }
 

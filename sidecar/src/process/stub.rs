@@ -1,7 +1,11 @@
 //! What runs between fork and the plugin's program, as `rockstar-sidecar plugin-exec`: a process of one thread that puts
 //! itself under the sidecar's rule and then becomes the plugin. The sandbox is entered here, last before execution.
 
-use super::program;
+use super::{
+    program,
+    sandbox::Confinement,
+    verdict::{self, Step},
+};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid};
 use std::{
     ffi::OsString,
@@ -14,24 +18,41 @@ use std::{
 /// The subcommand.
 pub const NAME: &str = "plugin-exec";
 
-/// Arguments: the parent's process id, the program, its arguments. Returns only on failure, with the exit code.
+/// Arguments: the parent's process id, the confinement as JSON, the program, its arguments. Its standard input is the
+/// socket for its verdict. Returns only on failure, with the exit code.
 #[must_use]
 pub fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let Ok(verdict) = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) else { return 126 };
     let parent = arguments.next().and_then(|a| a.to_str()?.parse().ok()).and_then(Pid::from_raw);
-    let cause = match (parent, arguments.next()) {
-        (Some(parent), Some(program)) => become_plugin(parent, program, arguments),
-        _ => io::Error::from_raw_os_error(rustix::io::Errno::INVAL.raw_os_error()),
+    let confinement = arguments.next().and_then(|a| serde_json::from_str(a.to_str()?).ok());
+    let (step, cause) = match (parent, confinement, arguments.next()) {
+        (Some(parent), Some(confinement), Some(program)) => {
+            become_plugin(parent, &confinement, program, arguments, &verdict)
+        }
+        _ => (Step::Begin, rustix::io::Errno::INVAL.into()),
     };
-    report(&verdict, &cause);
+    verdict::tell(&verdict, step, &cause).ok();
     126
 }
 
-fn become_plugin(parent: Pid, program: OsString, arguments: impl Iterator<Item = OsString>) -> io::Error {
-    if let Err(cause) = submit(parent).and_then(|()| program::check(Path::new(&program))) {
-        return cause;
+fn become_plugin(
+    parent: Pid,
+    confinement: &Confinement,
+    program: OsString,
+    arguments: impl Iterator<Item = OsString>,
+    verdict: &OwnedFd,
+) -> (Step, io::Error) {
+    if let Err(cause) = submit(parent) {
+        return (Step::Begin, cause);
     }
-    Command::new(program).args(arguments).stdin(Stdio::null()).exec()
+    if let Err(cause) = program::check(Path::new(&program)) {
+        return (Step::Execute, cause);
+    }
+    let entered = confinement.enter(Path::new(&program));
+    match entered.and_then(|listener| listener.map_or(Ok(()), |listener| verdict::hand_over(verdict, &listener))) {
+        Ok(()) => (Step::Execute, Command::new(program).args(arguments).stdin(Stdio::null()).exec()),
+        Err(cause) => (Step::Confine, cause),
+    }
 }
 
 fn submit(parent: Pid) -> io::Result<()> {
@@ -39,15 +60,10 @@ fn submit(parent: Pid) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // The parent may have died before the line above.
     if getppid() != Some(parent) {
-        return Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()));
+        return Err(rustix::io::Errno::SRCH.into());
     }
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     // When memory is short the kernel takes a plugin, not the sidecar. Some sandboxes forbid even that.
     fs::write("/proc/self/oom_score_adj", "1000").ok();
     Ok(())
-}
-
-fn report(verdict: &OwnedFd, cause: &io::Error) {
-    let number = cause.raw_os_error().unwrap_or(rustix::io::Errno::INVAL.raw_os_error());
-    rustix::io::write(verdict, &number.to_le_bytes()).ok();
 }

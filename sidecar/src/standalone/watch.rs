@@ -22,6 +22,7 @@ pub async fn follow(
     path: &Path,
     mut text: Option<Vec<u8>>,
     mut loaded: Option<Loaded>,
+    mut hangups: Hangups,
 ) -> Infallible {
     let (bell, mut changes) = mpsc::channel(1);
     let _watcher = match watcher(path, bell.clone()) {
@@ -31,7 +32,6 @@ pub async fn follow(
             None
         }
     };
-    let mut hangups = signal(SignalKind::hangup()).ok();
     let (mut pause, mut next) = (FIRST_PAUSE, Instant::now() + FIRST_PAUSE);
     loop {
         let now = std::fs::read(path).ok();
@@ -47,7 +47,7 @@ pub async fn follow(
                 next = Instant::now() + pause;
             }
             _ = changes.recv() => sleep(SETTLE).await,
-            () = hangup(&mut hangups) => {
+            () = hangups.next() => {
                 standalone.forgive().await;
                 text = None;
             }
@@ -56,10 +56,27 @@ pub async fn follow(
     }
 }
 
-async fn hangup(signals: &mut Option<Signal>) {
-    match signals {
-        Some(signals) => drop(signals.recv().await),
-        None => std::future::pending().await,
+/// SIGHUP from now on: it asks for another load, and ends nothing, even while the first one runs.
+#[derive(Debug)]
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    #[must_use]
+    pub fn new() -> Self {
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signals) => drop(signals.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Default for Hangups {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -20,6 +20,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// The most that anything is waited for.
 const CAP: Duration = Duration::from_secs(20);
+/// For the file that calls are noted in, which is not in the plugin's own directory.
+const GRANT: &str = "permissions: {filesystem: true}";
 
 pub(crate) struct Sidecar {
     pub(crate) directory: tempfile::TempDir,
@@ -72,8 +74,10 @@ impl Sidecar {
         let directory = self.path().join("plugins").join(plugin.name);
         fs::create_dir_all(&directory).unwrap();
         let (name, version) = (plugin.name, plugin.version);
-        let manifest =
-            format!("name: {name}\nversion: {version}\ndescription: A test\nauthor: Me\n{}", plugin.manifest);
+        let manifest = format!(
+            "name: {name}\nversion: {version}\ndescription: A test\nauthor: Me\n{}\n{GRANT}\n",
+            plugin.manifest
+        );
         fs::write(directory.join("plugin.yaml"), manifest).unwrap();
         fs::write(directory.join("behave"), plugin.behave).unwrap();
         let program = directory.join(name);
@@ -93,7 +97,8 @@ impl Sidecar {
     pub(crate) fn configure(&self, plugins: &[Plugin]) {
         let mut text = "plugins:\n  plugins:\n".to_owned();
         for plugin in plugins {
-            text += &format!("  - name: {}\n    env: {{PROBE_LOG: {}}}\n", plugin.name, self.calls_path().display());
+            let log = self.calls_path();
+            text += &format!("  - name: {}\n    env: {{PROBE_LOG: {}}}\n    {GRANT}\n", plugin.name, log.display());
             plugin.entry.lines().for_each(|line| text += &format!("    {line}\n"));
         }
         fs::write(self.path().join("new"), text).unwrap();
@@ -108,7 +113,8 @@ impl Sidecar {
         let log = File::create(self.path().join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_rockstar-sidecar"))
             .args(["--socket", "app.sock", "--admin", "127.0.0.1:0", "--log-format", "text"])
-            .args(["--run-dir", "run", "--data-dir", "data"])
+            .args(["--run-dir", "run", "--data-dir", "data", "--volume"])
+            .arg(self.path())
             .args(arguments)
             .current_dir(self.path())
             .stdout(log.try_clone().unwrap())

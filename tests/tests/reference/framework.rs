@@ -1,6 +1,6 @@
 //! Group 4: the framework's services behind the plugin context. Here database, cache, configuration.
 
-use crate::services::{ALL, Engines, Services};
+use crate::engines::{ALL, Engines, Services};
 use serde_json::{Value, json};
 
 const P: &[(&str, &[&str])] = &[("p", ALL)];

@@ -5,6 +5,8 @@
 
 #[path = "../runtime/app.rs"]
 mod app;
+#[path = "../runtime/hostile.rs"]
+mod hostile;
 #[path = "../runtime/http.rs"]
 mod http;
 #[path = "../runtime/messenger.rs"]
@@ -18,11 +20,13 @@ mod world;
 mod alerts;
 mod configuration;
 mod dependencies;
+mod engines;
 mod framework;
 mod hooks;
 mod interface;
 mod lifecycle;
 mod limits;
+mod limits_memory;
 mod loading;
 mod manifest;
 mod messaging;
@@ -36,7 +40,6 @@ mod queries;
 mod redis;
 mod reload;
 mod routes;
-mod services;
 mod storage;
 mod tables;
 mod telemetry;

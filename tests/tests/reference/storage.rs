@@ -1,6 +1,6 @@
 //! Groups 8.3 and 8.4: each plugin's own storage.
 
-use crate::services::{ALL, Engines, Services};
+use crate::engines::{ALL, Engines, Services};
 use serde_json::{Value, json};
 
 const P: &[(&str, &[&str])] = &[("p", &[])];

@@ -1,6 +1,6 @@
 //! A plugin with the permission `database` that tries to get at more than the database, or to keep it from others.
 
-use crate::services::{ALL, Engines, Services};
+use crate::engines::{ALL, Engines, Services};
 use serde_json::{Value, json};
 
 const BOTH: &[(&str, &[&str])] = &[("p", ALL), ("q", ALL)];

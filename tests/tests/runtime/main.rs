@@ -8,14 +8,15 @@ mod database;
 mod disk;
 mod faults;
 mod hooks;
+mod hostile;
 mod http;
 mod interests;
-#[allow(dead_code)] // shared with the tests of the reference
 mod messenger;
 mod nats;
 mod reload;
 mod requests;
 mod services;
+mod sandbox;
 mod story;
 mod traffic;
 mod unary;
@@ -23,9 +24,7 @@ mod world;
 
 #[path = "../reference/postgres.rs"]
 mod postgres;
-#[allow(dead_code)] // shared with the tests of the reference
 #[path = "../reference/redis.rs"]
 mod redis;
-#[allow(dead_code)]
-#[path = "../reference/services.rs"]
-mod services;
+#[path = "../reference/engines.rs"]
+mod engines;

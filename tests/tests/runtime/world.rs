@@ -4,6 +4,7 @@ use hyper_util::rt::TokioIo;
 use rockstar_proto::app::{PluginHealth, PluginName, ReloadRequest, plugin_manager_client::PluginManagerClient};
 use serde_json::{Value, json};
 use std::{
+    cell::RefCell,
     fs::{self, File, OpenOptions},
     future::Future,
     io::Write,
@@ -56,11 +57,13 @@ impl Plugin {
 pub(crate) struct World {
     directory: tempfile::TempDir,
     sidecar: Option<Child>,
+    /// What plugins with the permission `filesystem` may use.
+    pub(crate) volumes: Vec<PathBuf>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), sidecar: None }
+        Self { directory: tempfile::tempdir().unwrap(), sidecar: None, volumes: Vec::new() }
     }
 
     /// All plugins installed, the sidecar running, every plugin too.
@@ -91,7 +94,7 @@ impl World {
         let trace = json!({"type": "string", "default": self.trace_file()});
         let manifest = json!({
             "name": plugin.name, "version": plugin.version, "description": "A test", "author": "Me",
-            "config": {"hooks": hooks, "trace": trace},
+            "config": {"hooks": hooks, "trace": trace}, "permissions": {"filesystem": true},
         });
         fs::write(directory.join("plugin.json"), manifest.to_string()).unwrap();
         let program = directory.join(plugin.name);
@@ -106,7 +109,12 @@ impl World {
 
     /// Writes the plugins file; a running sidecar follows it.
     pub(crate) fn configure(&self, plugins: &[Plugin]) {
-        let entry = |plugin: &Plugin| plugin.clone().with(json!({"name": plugin.name})).entry;
+        let entry = |plugin: &Plugin| {
+            let mut entry = plugin.clone().with(json!({"name": plugin.name})).entry;
+            // For the trace, which is not in the plugin's own directory.
+            entry["permissions"]["filesystem"] = json!(true);
+            entry
+        };
         self.write_file(json!(plugins.iter().map(entry).collect::<Vec<_>>()));
     }
 
@@ -123,9 +131,12 @@ impl World {
     /// With that plugins file.
     pub(crate) fn start_with(&mut self, file: &str) {
         let log = OpenOptions::new().append(true).create(true).open(self.path().join("log")).unwrap();
+        // For the trace.
+        let volumes = if self.volumes.is_empty() { vec![self.path().to_owned()] } else { self.volumes.clone() };
         let sidecar = Command::new(built("rockstar-sidecar"))
             .args(["--config", file, "--socket", "app.sock", "--admin", "127.0.0.1:0"])
             .args(["--run-dir", "run", "--data-dir", "data"])
+            .args(volumes.iter().flat_map(|volume| [Path::new("--volume"), volume]))
             .current_dir(self.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -138,11 +149,22 @@ impl World {
         kill(signal, self.sidecar.as_ref().unwrap().id());
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.sidecar.as_ref().unwrap().id()
+    }
+
     /// Kills the sidecar and waits for its end.
     pub(crate) fn kill(&mut self) {
         let mut sidecar = self.sidecar.take().unwrap();
         sidecar.kill().unwrap();
         sidecar.wait().unwrap();
+    }
+
+    /// Waits for the end of a sidecar that was told to end.
+    pub(crate) async fn ended(&mut self) {
+        let mut sidecar = self.sidecar.take().unwrap();
+        let ended = RefCell::new(&mut sidecar);
+        self.until("the end", || async { ended.borrow_mut().try_wait().unwrap().is_some() }).await;
     }
 
     /// The process of a plugin.
@@ -214,7 +236,7 @@ impl World {
         Endpoint::from_static("http://localhost").connect_with_connector(connector).await
     }
 
-    async fn manager(&self) -> Result<PluginManagerClient<Channel>, Status> {
+    pub(crate) async fn manager(&self) -> Result<PluginManagerClient<Channel>, Status> {
         let channel = self.channel().await.map_err(|e| Status::unavailable(e.to_string()))?;
         Ok(PluginManagerClient::new(channel))
     }
@@ -277,7 +299,8 @@ pub(crate) fn built(program: &str) -> PathBuf {
     DIRECTORY
         .get_or_init(|| {
             let directory = Path::new(env!("CARGO_BIN_EXE_scripted-plugin")).parent().unwrap().to_owned();
-            let packages = ["rockstar-sidecar", "demo-app", "auth-plugin", "cache-plugin", "logging-plugin"];
+            let packages =
+                ["rockstar-sidecar", "demo-app", "auth-plugin", "cache-plugin", "logging-plugin", "hostile-plugin"];
             let mut cargo = Command::new(env!("CARGO"));
             cargo.arg("build").arg("--quiet").arg("--bins").arg("--target-dir").arg(directory.parent().unwrap());
             for package in packages {

@@ -1,0 +1,267 @@
+//! Programs of each kind under the sandbox, and what they are kept from, without a plugin around them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use rockstar_sidecar::process::{
+    Exit, Launch, Process, Spawner,
+    sandbox::{Confinement, Parts, Volume},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+    time::Duration,
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_rockstar-sidecar");
+
+/// Found before the spawner takes every child's end.
+static PARTS: LazyLock<Parts> = LazyLock::new(|| Parts::find(Path::new(PROGRAM)).unwrap());
+static GO: LazyLock<Option<PathBuf>> = LazyLock::new(build_go);
+static SPAWNER: LazyLock<Spawner> = LazyLock::new(|| {
+    LazyLock::force(&PARTS);
+    LazyLock::force(&GO);
+    Spawner::new(PROGRAM.into()).unwrap()
+});
+
+/// A plugin's private directory.
+struct Scene {
+    directory: tempfile::TempDir,
+    confinement: Confinement,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for inner in ["data", "tmp", "artifact", "volume"] {
+            fs::create_dir(directory.path().join(inner)).unwrap();
+        }
+        let artifact = directory.path().join("artifact");
+        Self { directory, confinement: Confinement { parts: *PARTS, artifact, ..Confinement::default() } }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A program of the plugin's own.
+    fn program(&self, text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let program = self.path("artifact/program");
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    async fn start(&self, program: &Path, arguments: &[&str]) -> Process {
+        let environment =
+            [("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()), ("HOME", self.path("data").display().to_string())];
+        let launch = Launch {
+            plugin: "p".into(),
+            program: program.into(),
+            arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
+            directory: self.directory.path().into(),
+            environment: environment.map(|(key, value)| (key.to_owned(), value)).into(),
+            memory: 1 << 30,
+            confinement: self.confinement.clone(),
+        };
+        Process::start(&SPAWNER, &launch).await.unwrap()
+    }
+
+    /// Runs it to its end; gives what it printed on stderr.
+    async fn run(&self, program: &Path, arguments: &[&str]) -> Vec<String> {
+        let mut process = self.start(program, arguments).await;
+        let ended = tokio::time::timeout(Duration::from_secs(60), process.ended()).await.unwrap();
+        let lines = process.last_lines().await;
+        assert_eq!(ended.exit, Exit::Code(0), "{lines:?}");
+        lines
+    }
+}
+
+/// Says why, if this kernel enforces too little for a test.
+fn enforced() -> bool {
+    let missing = PARTS.missing();
+    if !missing.is_empty() {
+        eprintln!("SKIPPED: this kernel does not enforce the sandbox: {}", missing.join("; "));
+    }
+    missing.is_empty()
+}
+
+fn found(program: &str) -> Option<PathBuf> {
+    let found = ["/usr/bin", "/usr/local/bin", "/usr/local/go/bin"].iter().map(|d| Path::new(d).join(program));
+    let found = found.into_iter().find(|p| p.is_file());
+    if found.is_none() {
+        eprintln!("SKIPPED: there is no {program} on this machine");
+    }
+    found
+}
+
+fn build_go() -> Option<PathBuf> {
+    let source = r#"package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+)
+
+func main() {
+	listener, err := net.Listen("unix", "plugin.sock")
+	if err == nil {
+		go net.Dial("unix", "plugin.sock")
+		_, err = listener.Accept()
+	}
+	if err == nil {
+		err = os.WriteFile("data/file", []byte("x"), 0o600)
+	}
+	if _, denied := net.Dial("udp", "127.0.0.1:53"); denied == nil {
+		err = fmt.Errorf("UDP works")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Fprintln(os.Stderr, "started")
+}
+"#;
+    let go = found("go")?;
+    let directory = tempfile::tempdir().unwrap().keep();
+    fs::write(directory.join("main.go"), source).unwrap();
+    let build = Command::new(go)
+        .args(["build", "-o", "program", "main.go"])
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=mod")
+        .current_dir(&directory)
+        .status();
+    assert!(build.unwrap().success());
+    Some(directory.join("program"))
+}
+
+/// Listens, connects, uses its directories and threads; fails at what it must not do.
+const PYTHON: &str = r#"
+import os, socket, sys, threading
+listener = socket.socket(socket.AF_UNIX); listener.bind("plugin.sock"); listener.listen()
+thread = threading.Thread(target=lambda: socket.socket(socket.AF_UNIX).connect("plugin.sock")); thread.start()
+listener.accept(); thread.join()
+for name in ("data/file", "tmp/file"):
+    with open(name, "w") as file: file.write("x")
+    os.rename(name, name + "2"); os.remove(name + "2")
+import ssl, json, hashlib, ctypes
+print("started", file=sys.stderr)
+"#;
+
+const NODE: &str = r#"
+const net = require("net"), fs = require("fs");
+fs.writeFileSync("data/file", "x");
+const server = net.createServer(() => { server.close(); console.error("started"); process.exit(0); });
+server.listen("plugin.sock", () => net.connect("plugin.sock"));
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_node_and_static_go_start() {
+    LazyLock::force(&SPAWNER);
+    if let Some(python) = found("python3") {
+        assert_eq!(Scene::new().run(&python, &["-c", PYTHON]).await, ["started"]);
+        let scene = Scene::new();
+        let program = scene.program(&format!("#!/usr/bin/env python3\n{PYTHON}"));
+        assert_eq!(scene.run(&program, &[]).await, ["started"], "through env");
+    }
+    if let Some(node) = found("node") {
+        assert_eq!(Scene::new().run(&node, &["-e", NODE]).await, ["started"]);
+    }
+    if let Some(go) = GO.as_ref() {
+        let scene = Scene::new();
+        let program = scene.program("");
+        fs::copy(go, &program).unwrap();
+        match PARTS.filter {
+            true => assert_eq!(scene.run(&program, &[]).await, ["started"]),
+            false => eprintln!("SKIPPED: without seccomp Go's UDP socket works"),
+        }
+    }
+}
+
+/// Runs a shell of its own that tries something; the shell's builtins only, unless the test is about programs.
+async fn shell(scene: &Scene, script: &str) -> String {
+    scene
+        .run(Path::new("/bin/sh"), &["-c", &format!("{{ {script} ; }} 2>/dev/null && echo yes >&2 || echo no >&2")])
+        .await
+        .join(",")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_its_own_unless_volumes_are_granted() {
+    if !enforced() {
+        return;
+    }
+    let mut scene = Scene::new();
+    fs::write(scene.path("artifact/file"), "x\n").unwrap();
+    fs::write(scene.path("volume/file"), "x").unwrap();
+    let volume = scene.path("volume").display().to_string();
+    // Its own directory is the parent of all these here, and readable; so the volume is looked for from outside.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("file"), "x\n").unwrap();
+    let outside = elsewhere.path().display().to_string();
+    for (script, can) in [
+        ("echo x > data/new", "yes"),
+        ("echo x > tmp/new", "yes"),
+        ("read x < artifact/file", "yes"),
+        ("echo x > artifact/file", "no"),
+        ("echo x > file", "no"),
+        ("read x < /etc/passwd", "no"),
+        ("read x < /etc/hosts", "yes"),
+        ("echo x > /tmp/rockstar-test-file", "no"),
+        (&format!("read x < {outside}/file"), "no"),
+        (&format!("echo x > {volume}/file"), "no"),
+    ] {
+        assert_eq!(shell(&scene, script).await, can, "{script}");
+    }
+    scene.confinement.volumes = vec![Volume { path: elsewhere.path().into(), read_only: false }];
+    assert_eq!(shell(&scene, &format!("read x < {outside}/file && echo x > {outside}/new")).await, "yes");
+    assert_eq!(shell(&scene, "read x < /etc/passwd").await, "no", "other files stay closed");
+    scene.confinement.volumes = vec!["/etc:ro".parse().unwrap()];
+    assert_eq!(shell(&scene, "read x < /etc/passwd").await, "yes");
+    assert_eq!(shell(&scene, "echo x > /etc/rockstar-test-file").await, "no");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_are_its_own_unless_exec_is_granted() {
+    if !enforced() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let other = scene.program("#!/bin/sh\n");
+    let other = other.display().to_string();
+    for script in ["/bin/true", "/lib64/ld-linux-x86-64.so.2 /bin/true", "/bin/sh -c :", &other] {
+        assert_eq!(shell(&scene, script).await, "no", "{script}");
+    }
+    scene.confinement.exec = true;
+    for script in ["/bin/true", "/bin/sh -c :", &other] {
+        assert_eq!(shell(&scene, script).await, "yes", "{script}");
+    }
+    let written = "echo '#!/bin/sh' > data/script && /bin/chmod 755 data/script && data/script";
+    assert_eq!(shell(&scene, written).await, "no", "nothing that can be written can be executed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_programs_are_counted_and_the_leader_becomes_another_only_before_it_is_settled() {
+    if !enforced() {
+        return;
+    }
+    let scene = Scene::new();
+    let script = "until [ -e data/go ]; do :; done; exec /bin/sh -c :";
+    let process = scene.start(Path::new("/bin/sh"), &["-c", script]).await;
+    fs::write(scene.path("data/go"), "").unwrap();
+    assert_eq!(ended(&process).await, Exit::Code(0), "it may still become another program");
+    fs::remove_file(scene.path("data/go")).unwrap();
+    let process = scene.start(Path::new("/bin/sh"), &["-c", &format!("/bin/sh -c :; {script}")]).await;
+    let mut refused = process.refused().unwrap();
+    refused.wait_for(|count| *count == 1).await.unwrap();
+    process.settle();
+    fs::write(scene.path("data/go"), "").unwrap();
+    assert_ne!(ended(&process).await, Exit::Code(0));
+    assert_eq!(*refused.borrow_and_update(), 2);
+}
+
+async fn ended(process: &Process) -> Exit {
+    tokio::time::timeout(Duration::from_secs(60), process.ended()).await.unwrap().exit
+}
