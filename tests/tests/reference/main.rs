@@ -12,9 +12,11 @@ mod scene;
 mod world;
 
 mod alerts;
+mod calls;
 mod configuration;
 mod dependencies;
 mod framework;
+mod grants;
 mod hooks;
 mod interface;
 mod lifecycle;
@@ -30,5 +32,6 @@ mod practical;
 mod practices;
 mod queries;
 mod reload;
+mod rollout;
 mod tables;
 mod telemetry;
