@@ -32,7 +32,18 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Failures whose texts are the reference's as a whole.
+const WORDED: [&str; 5] =
+    ["ManifestInvalid", "ManifestMismatch", "PermissionMismatch", "ConfigInvalid", "InterfaceNotImplemented"];
+
 impl Failure {
+    /// What a load that failed so is reported with.
+    #[must_use]
+    pub fn of_load(&self) -> String {
+        let is_worded = WORDED.contains(&self.reason);
+        if is_worded { self.message.clone() } else { format!("failed to load plugin: {}", self.message) }
+    }
+
     #[must_use]
     pub fn revision(step: Step, reason: &'static str, message: impl fmt::Display) -> Self {
         Self { class: Class::Revision, step, reason, message: message.to_string() }

@@ -87,7 +87,8 @@ impl Launcher {
             None => self.store.fetch(&target.body.source, target.pull_secret.as_deref()).await?,
         };
         let manifest = agreed(&artifact, target)?;
-        let (program, arguments) = artifact.command(&manifest)?;
+        let (program, arguments) =
+            artifact.command(&manifest).map_err(|error| error.as_given(&artifact, &target.body.source))?;
         let confinement = self.confiner.confine(slot.name(), &artifact, &target.assignment.permissions)?;
         let directory = PrivateDirectory::new(&self.run).map_err(disk)?;
         let listener = UnixListener::bind(directory.host_socket()).map_err(disk)?;

@@ -16,6 +16,7 @@ use standstill::Standstill;
 use std::{
     error::Error as _,
     future::Future,
+    iter::successors,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -26,7 +27,7 @@ use tokio::{
     sync::{Notify, Semaphore},
     time::{Instant, timeout_at},
 };
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status, TimeoutExpired, transport::Channel};
 
 /// The protocol version that this host speaks.
 pub const PROTOCOL: u32 = 1;
@@ -232,6 +233,8 @@ fn broken(status: &Status) -> CallError {
     // Only what the transport made up has a source; the rest came from the plugin.
     let text = status.message().to_owned();
     match status.code() {
+        // The transport's own clock, which tells the plugin how long it has, may ring first.
+        _ if successors(status.source(), |&e| e.source()).any(|e| e.is::<TimeoutExpired>()) => CallError::Timeout,
         _ if status.source().is_some() => CallError::Unreachable(text),
         Code::Unavailable => CallError::Unreachable(text),
         Code::DeadlineExceeded => CallError::Timeout,

@@ -216,6 +216,12 @@ impl Slot {
         self.gate.release()
     }
 
+    /// How many calls wait at the gate.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.gate.queued()
+    }
+
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.gate.is_held()

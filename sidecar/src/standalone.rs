@@ -111,7 +111,7 @@ impl Standalone {
                 Ok(target) => drop(targets.insert(entry.name.clone(), target)),
                 Err(error) => {
                     loaded.again |= error.class == Class::Environment;
-                    loaded.failed.insert(entry.name.clone(), format!("failed to load plugin: {error}"));
+                    loaded.failed.insert(entry.name.clone(), error.of_load());
                 }
             }
         }
@@ -155,7 +155,7 @@ impl Standalone {
             None => {
                 let info = self.manager.get(name).and_then(|info| info.target);
                 let target = info.ok_or_else(|| ManagerError::NotFound(name.to_owned()))?;
-                Target { pinned: None, ..(*target).clone() }
+                self.anew(&target).await.map_err(|failure| self.refused(name, failure))?
             }
         };
         state.failed.remove(name);
@@ -165,7 +165,22 @@ impl Standalone {
     /// Loads one plugin that the file does not name.
     pub async fn load_one(&self, entry: &Entry) -> Result<(), ManagerError> {
         let target = self.target_as_found(entry).await.map_err(ManagerError::Load)?;
+        if !entry.enabled {
+            self.manager.mention(&target.assignment.plugin.clone(), &entry.policies, Some(target), None);
+            return Ok(());
+        }
         self.manager.load_one(target).await
+    }
+
+    /// What lies now where a plugin that the file does not name was loaded from.
+    async fn anew(&self, target: &Target) -> Result<Target, Failure> {
+        let Source::Path { path } = &target.body.source else {
+            return Ok(Target { pinned: None, ..target.clone() });
+        };
+        let Assignment { config, permissions, policies, .. } = target.assignment.clone();
+        let env = target.body.env.clone();
+        let name = target.name().to_owned();
+        self.target(&Entry { name, config, permissions, policies, env, ..entry(path) }, target.place).await
     }
 
     fn entry(&self, state: &State, name: &str) -> Option<(usize, Entry)> {
@@ -174,12 +189,7 @@ impl Standalone {
     }
 
     fn refused(&self, name: &str, failure: Failure) -> ManagerError {
-        if let Some(info) = self.manager.get(name) {
-            let version = info.target.as_ref().map(|t| t.version()).unwrap_or_default();
-            tracing::error!("Plugin reload failed: {name}: {}: {failure}", failure.step);
-            tracing::info!("Rolling back to previous version: {name} v{version}");
-            tracing::info!("Previous version restored successfully");
-        }
+        self.manager.tell_refused(name, "", &failure);
         ManagerError::Reload(failure)
     }
 
@@ -283,7 +293,7 @@ impl Standalone {
                 loaded.failed.entry(info.name).or_insert_with(|| error.map(|(e, _)| e).unwrap_or_default());
             }
         }
-        loaded.running = targets.len().saturating_sub(loaded.failed.len());
+        loaded.running = targets.keys().filter(|name| !loaded.failed.contains_key(*name)).count();
     }
 
     /// Plugins of the file that do not run are shown all the same.

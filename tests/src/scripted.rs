@@ -1,20 +1,34 @@
-//! A plugin that does what its configuration says: `hooks` lists what to register and what each hook does, `trace` names
-//! the file that each execution is noted in.
+//! A plugin that does what its configuration says: `hooks` lists what to register and what each hook does, `life` what its
+//! lifecycle does, `trace` names the file that each execution is noted in. Of its arguments `--says JSON` is metadata to
+//! report in place of the manifest's, `--wait FILE` a file to wait for before it serves.
 
 #![allow(clippy::panic)] // as its script says
 
+mod life;
+
+use life::Life;
 use rockstar_plugin::{
-    Context, HookContext, HookType, Plugin, PluginConfig, PluginContext, Result, Value, async_trait,
+    Context, Dependency, HookContext, HookType, Plugin, PluginConfig, PluginContext, Result, Value, async_trait,
 };
 use std::{
     fs::OpenOptions,
     io::Write,
+    path::Path,
     process::{self, ExitCode},
+    thread,
     time::Duration,
 };
 use tokio::time::sleep;
 
-struct Scripted;
+/// Reports what its manifest declares, unless it was told otherwise.
+struct Declared;
+
+#[derive(Default)]
+struct Scripted {
+    says: Value,
+    life: Life,
+    ctx: Option<PluginContext>,
+}
 
 /// One hook as configured: `{type, priority, name, do, body}`.
 #[derive(Clone)]
@@ -27,14 +41,51 @@ struct Script {
     body: bool,
     steps: Vec<String>,
     trace: String,
+    ctx: PluginContext,
+}
+
+#[async_trait]
+impl Plugin for Declared {
+    async fn initialize(&mut self, _: PluginContext) -> Result {
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl Plugin for Scripted {
+    fn name(&self) -> String {
+        self.says("name").unwrap_or_else(|| Declared.name())
+    }
+
+    fn version(&self) -> String {
+        self.says("version").unwrap_or_else(|| Declared.version())
+    }
+
+    fn description(&self) -> String {
+        self.says("description").unwrap_or_else(|| Declared.description())
+    }
+
+    fn author(&self) -> String {
+        self.says("author").unwrap_or_else(|| Declared.author())
+    }
+
+    fn dependencies(&self) -> Vec<Dependency> {
+        let Some(list) = self.says.get("dependencies").and_then(Value::as_array) else {
+            return Declared.dependencies();
+        };
+        list.iter().map(dependency).collect()
+    }
+
+    fn config_schema(&self) -> serde_json::Map<String, Value> {
+        self.says.get("config").and_then(Value::as_object).cloned().unwrap_or_else(|| Declared.config_schema())
+    }
+
     async fn initialize(&mut self, ctx: PluginContext) -> Result {
         let config = ctx.plugin_config();
+        self.life = Life::read(&config, self);
+        self.ctx = Some(ctx.clone());
         for hook in config.array("hooks").unwrap_or_default() {
-            let script = Script::read(hook, &config, self).ok_or_else(|| format!("cannot understand {hook}"))?;
+            let script = Script::read(hook, &ctx, self).ok_or_else(|| format!("cannot understand {hook}"))?;
             let (kind, priority, body) = (script.kind, script.priority, script.body);
             let run = move |hook| {
                 let script = script.clone();
@@ -45,12 +96,49 @@ impl Plugin for Scripted {
                 false => ctx.register_hook(kind, priority, run).await?,
             }
         }
-        Ok(())
+        self.live("Initialize").await
+    }
+
+    async fn start(&mut self) -> Result {
+        self.live("Start").await
+    }
+
+    async fn stop(&mut self) -> Result {
+        self.live("Stop").await
+    }
+
+    async fn cleanup(&mut self) -> Result {
+        self.live("Cleanup").await
+    }
+
+    async fn on_config_change(&mut self, config: PluginConfig) -> Result {
+        self.life = Life::read(&config, self);
+        let Some(ctx) = &self.ctx else { return Ok(()) };
+        self.life.change(&config, ctx).await
     }
 }
 
+impl Scripted {
+    fn says(&self, field: &str) -> Option<String> {
+        self.says.get(field).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    async fn live(&self, method: &str) -> Result {
+        match &self.ctx {
+            Some(ctx) => self.life.run(method, ctx).await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn dependency(value: &Value) -> Dependency {
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let optional = value.get("optional").and_then(Value::as_bool).unwrap_or_default();
+    Dependency { name: text("name"), version: text("version"), optional }
+}
+
 impl Script {
-    fn read(hook: &Value, config: &PluginConfig, plugin: &impl Plugin) -> Option<Self> {
+    fn read(hook: &Value, ctx: &PluginContext, plugin: &impl Plugin) -> Option<Self> {
         let text = |key: &str| hook.get(key).and_then(Value::as_str);
         let kind = text("type")?;
         Some(Self {
@@ -61,7 +149,8 @@ impl Script {
             name: text("name").unwrap_or(kind).to_owned(),
             body: hook.get("body").and_then(Value::as_bool).unwrap_or_default(),
             steps: text("do").unwrap_or_default().split(';').map(|s| s.trim().to_owned()).collect(),
-            trace: config.string("trace")?.to_owned(),
+            trace: ctx.plugin_config().string("trace")?.to_owned(),
+            ctx: ctx.clone(),
         })
     }
 
@@ -89,19 +178,36 @@ impl Script {
             "body" => context.set_body(rest.to_owned()),
             "show" => self.note(&format!("{first}={:?} by {:?}", context.get(first), context.set_by(first)))?,
             "note" => self.note(rest)?,
+            "wait" => life::wait(&self.trace, rest).await,
+            "config" => self.note(&life::given(&self.ctx.plugin_config()))?,
+            "background" => self.later(rest),
             "" => {}
             _ => return Err(format!("no such step: {verb}").into()),
         }
         Ok(())
     }
 
-    fn note(&self, text: &str) -> Result {
-        let mut trace = OpenOptions::new().append(true).create(true).open(&self.trace)?;
-        let line = format!("{}.{} {text}", self.plugin, self.name);
-        // One write, so that lines of several processes do not mix.
-        trace.write_all(format!("{}\n", line.trim_end()).as_bytes())?;
-        Ok(())
+    /// Goes on after the hook has returned, once it is let.
+    fn later(&self, text: &str) {
+        let (script, text) = (self.clone(), text.to_owned());
+        tokio::spawn(async move {
+            life::wait(&script.trace, "background").await;
+            script.ctx.logger().info(text.clone());
+            // Nobody is left to hear of it.
+            script.note(&text).ok();
+        });
     }
+
+    fn note(&self, text: &str) -> Result {
+        note(&self.trace, &format!("{}.{} {text}", self.plugin, self.name))
+    }
+}
+
+/// One write, so that lines of several processes do not mix.
+fn note(trace: &str, line: &str) -> Result {
+    let mut trace = OpenOptions::new().append(true).create(true).open(trace)?;
+    trace.write_all(format!("{}\n", line.trim_end()).as_bytes())?;
+    Ok(())
 }
 
 fn kind_of(name: &str) -> Option<HookType> {
@@ -124,5 +230,11 @@ fn seen(hook: &HookContext) -> String {
 }
 
 fn main() -> ExitCode {
-    rockstar_plugin::run(Scripted)
+    let arguments: Vec<_> = std::env::args().collect();
+    let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|at| arguments.get(at + 1));
+    while value("--wait").is_some_and(|file| !Path::new(file).exists()) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let says = value("--says").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    rockstar_plugin::run(Scripted { says, ..Scripted::default() })
 }

@@ -6,7 +6,11 @@ use crate::{
     slot::{Health, State},
     standalone,
 };
-use rockstar_core::assignment::{ErrorThreshold, Queue, QueueStrategy, UnknownAction};
+use indexmap::IndexMap;
+use rockstar_core::{
+    assignment::{ErrorThreshold, Queue, QueueStrategy, UnknownAction},
+    manifest::ConfigKey,
+};
 use rockstar_proto::{
     app::{
         AllHealth, Dependency, DependencyGraph, Export, HookMetrics, IsLoadedResponse, LoadFromConfigRequest,
@@ -61,7 +65,7 @@ impl PluginManager for Service {
         let loaded = uninterrupted(async move { Ok(standalone.load(file).await) }).await.map_err(status)?;
         match loaded.failed.is_empty() {
             true => Ok(Response::new(Empty {})),
-            false => Err(Status::failed_precondition(loaded.to_string())),
+            false => Err(Status::failed_precondition(format!("{path}: {loaded}"))),
         }
     }
 
@@ -156,6 +160,7 @@ fn status(error: ManagerError) -> Status {
 fn entry(request: LoadRequest) -> Result<rockstar_core::pluginsfile::Entry, Status> {
     let mut entry = standalone::entry(&request.path);
     let config = request.config.unwrap_or_default();
+    entry.enabled = config.enabled.unwrap_or(true);
     entry.config = config.config.map(|m| m.to_json()).unwrap_or_default();
     let permissions = config.permissions.iter().map(|p| p.parse()).collect::<Result<_, _>>();
     entry.permissions =
@@ -216,7 +221,7 @@ fn info(info: &PluginInfo) -> Info {
         status: info.state.status.name().to_owned(),
         revision: info.target.as_ref().map(|t| t.assignment.revision.to_string()).unwrap_or_default(),
         dependencies: manifest.iter().flat_map(|m| &m.dependencies).map(dependency).collect(),
-        config_schema: manifest.and_then(schema),
+        config_schema: schema(&info.schema),
         exports: manifest.iter().flat_map(|m| &m.exports).map(export).collect(),
         order: u32::try_from(info.order).unwrap_or_default(),
     }
@@ -230,8 +235,8 @@ fn export(e: &rockstar_core::manifest::Export) -> Export {
     Export { name: e.name.clone(), description: e.description.clone() }
 }
 
-fn schema(manifest: &rockstar_core::manifest::Manifest) -> Option<Map> {
-    match serde_json::to_value(&manifest.config) {
+fn schema(keys: &IndexMap<String, ConfigKey>) -> Option<Map> {
+    match serde_json::to_value(keys) {
         Ok(Value::Object(schema)) => Some((&schema).into()),
         _ => None,
     }

@@ -1,8 +1,13 @@
 //! Why an artifact is not here, and whose fault that is. Pure.
 
+use super::Artifact;
 use crate::failure::{Class, Failure, Step};
-use rockstar_core::manifest::LoadError;
-use std::{io, path::PathBuf, time::Duration};
+use rockstar_core::{manifest::LoadError, revision::Source};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
@@ -45,6 +50,22 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
+    /// The same of the files where they were taken from, which is where they can be put right.
+    #[must_use]
+    pub fn as_given(self, artifact: &Artifact, source: &Source) -> Self {
+        let Source::Path { path: given } = source else { return self };
+        let root = if artifact.program.is_some() { Path::new(given).parent() } else { Some(Path::new(given)) };
+        let place = |path: PathBuf| match (root, path.strip_prefix(&artifact.directory)) {
+            (Some(root), Ok(inside)) => root.join(inside),
+            _ => path,
+        };
+        match self {
+            Self::NotExecutable { path, mode } => Self::NotExecutable { path: place(path), mode },
+            Self::ProgramNotFound(path) => Self::ProgramNotFound(place(path)),
+            other => other,
+        }
+    }
+
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {

@@ -11,7 +11,7 @@ use crate::{
     slot::{Slot, Stage, Status},
 };
 use futures::future::join_all;
-use rockstar_core::manifest::HookType;
+use rockstar_core::{manifest::HookType, resolve};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -31,7 +31,7 @@ impl Manager {
     /// Initialize on each that is loaded and not yet initialised, in order; the first failure ends it.
     pub async fn initialize_all(&self) -> Result<(), ManagerError> {
         let _turn = self.applying.lock().await;
-        let errors = self.resolve();
+        let errors = resolve::check(&self.framework(), &self.loaded_set());
         if !errors.is_empty() {
             return Err(ManagerError::Resolve(errors));
         }

@@ -18,7 +18,7 @@ pub enum ManagerError {
     NotFound(String),
     #[error("plugin already loaded: '{0}'")]
     AlreadyLoaded(String),
-    #[error("failed to load plugin: {0}")]
+    #[error("{}", .0.of_load())]
     Load(Failure),
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Resolve(Vec<ResolveError>),
@@ -37,7 +37,6 @@ impl Manager {
             return Err(ManagerError::AlreadyLoaded(name));
         }
         self.fits(&target)?;
-        let known = self.plugin(&name).is_some();
         let plugin = self.plugin_for(&target);
         let mut work = plugin.lock().await;
         match self.load(&plugin, &target).await {
@@ -50,10 +49,10 @@ impl Manager {
                 Ok(())
             }
             Err(failure) => {
-                plugin.set_status(Status::Unloaded);
-                if !known {
-                    self.plugins.lock().remove(&name);
-                }
+                // It stays in sight with its error, and may be loaded again.
+                plugin.set_wanted(Some(target));
+                plugin.down(&failure.message);
+                self.publish();
                 Err(ManagerError::Load(failure))
             }
         }
@@ -108,7 +107,11 @@ impl Manager {
         let _turn = self.applying.lock().await;
         let name = target.name().to_owned();
         let plugin = self.plugin(&name).ok_or_else(|| ManagerError::NotFound(name.clone()))?;
-        self.fits(&target)?;
+        if let Err(unfit) = self.fits(&target) {
+            let failure = Failure::revision(crate::failure::Step::Load, "DependenciesUnresolved", unfit);
+            self.tell_refused(&name, &target.version(), &failure);
+            return Err(ManagerError::Reload(failure));
+        }
         let step = Step { plugin, new: Some(target), fallback: None, group: 0 };
         let results = Wave::new(self, vec![step], queue).await.run().await;
         match results.into_iter().next().map(|r| r.outcome) {
@@ -117,6 +120,15 @@ impl Manager {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A new version that cannot even be tried: what runs was never stopped. `version` is empty where nobody can tell.
+    pub fn tell_refused(&self, name: &str, version: &str, failure: &Failure) {
+        let Some(current) = self.plugin(name).and_then(|p| p.current()) else { return };
+        let new = if version.is_empty() { String::new() } else { format!(" v{version}") };
+        tracing::error!("Plugin reload failed: {name}{new}: {}: {failure}", failure.step);
+        tracing::info!("Rolling back to previous version: {name} v{}", current.version());
+        tracing::info!("Previous version restored successfully");
     }
 
     /// Shows a plugin that does not run, and why.

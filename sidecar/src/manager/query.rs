@@ -5,7 +5,11 @@ use crate::{
     slot::{Health, State},
     target::{self, Target},
 };
-use rockstar_core::resolve::{self, ResolveError, Set};
+use indexmap::IndexMap;
+use rockstar_core::{
+    manifest::ConfigKey,
+    resolve::{self, ResolveError, Set},
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One plugin, as it is.
@@ -15,8 +19,12 @@ pub struct PluginInfo {
     /// What runs, or should; None where nobody knows what would.
     pub target: Option<Arc<Target>>,
     pub state: State,
+    /// As declared, with what the plugin's own schema adds.
+    pub schema: IndexMap<String, ConfigKey>,
     /// In the load order, from 1.
     pub order: usize,
+    /// Calls that wait while a version is replaced.
+    pub queued: usize,
 }
 
 impl Manager {
@@ -25,8 +33,12 @@ impl Manager {
     pub fn list(&self) -> Vec<PluginInfo> {
         let plugins = self.all();
         let info = |(index, name): (usize, String)| {
-            let plugin = plugins.get(&name)?;
-            Some(PluginInfo { target: plugin.shown(), state: plugin.slot().state(), order: index + 1, name })
+            let (plugin, order) = (plugins.get(&name)?, index + 1);
+            let (target, slot) = (plugin.shown(), plugin.slot());
+            let reported = slot.current().map(|instance| instance.manifest().config.clone());
+            let declared = || target.as_ref().map(|t| t.body.manifest.config.clone()).unwrap_or_default();
+            let (state, queued) = (slot.state(), slot.queued());
+            Some(PluginInfo { schema: reported.unwrap_or_else(declared), target, state, order, queued, name })
         };
         self.load_order().into_iter().enumerate().filter_map(info).collect()
     }
@@ -50,12 +62,12 @@ impl Manager {
 
     #[must_use]
     pub fn resolve(&self) -> Vec<ResolveError> {
-        resolve::check(&self.framework(), &self.loaded_set())
+        resolve::check(&self.framework(), &self.wanted_set())
     }
 
     #[must_use]
     pub fn graph(&self) -> BTreeMap<String, Vec<String>> {
-        resolve::graph(&self.loaded_set())
+        resolve::graph(&self.wanted_set())
     }
 
     /// Known plugins in load order; those of whom only the name is known come last.
@@ -66,6 +78,14 @@ impl Manager {
         let rest: Vec<_> = plugins.into_keys().filter(|name| !order.contains(name)).collect();
         order.extend(rest);
         order
+    }
+
+    /// Those that are loaded, and those that should be: what keeps them out is to be seen.
+    fn wanted_set(&self) -> Set {
+        let plugins = self.all();
+        let wanted = plugins.values().filter(|p| p.current().is_some() || p.slot().state().enabled);
+        let targets: Vec<_> = wanted.filter_map(|p| p.shown()).collect();
+        target::set(targets.iter().map(|t| &**t))
     }
 
     /// Those that are loaded.

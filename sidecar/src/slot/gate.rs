@@ -85,6 +85,10 @@ impl Gate {
             .map_or(0, |h| h.waiting.into_iter().filter(|w| !w.is_closed()).filter_map(|w| w.send(()).ok()).count())
     }
 
+    pub fn queued(&self) -> usize {
+        self.hold.lock().as_ref().map_or(0, |hold| hold.waiting.iter().filter(|w| !w.is_closed()).count())
+    }
+
     pub fn is_held(&self) -> bool {
         self.word.load(SeqCst) & HELD != 0
     }

@@ -30,11 +30,13 @@ pub(crate) struct Plugin {
     pub(crate) version: &'static str,
     pub(crate) hooks: Value,
     pub(crate) entry: Value,
+    /// Over the manifest that is made of the rest.
+    pub(crate) manifest: Value,
 }
 
 /// A scripted plugin with these hooks.
 pub(crate) fn plugin(name: &'static str, hooks: Value) -> Plugin {
-    Plugin { name, version: "1.0.0", hooks, entry: json!({}) }
+    Plugin { name, version: "1.0.0", hooks, entry: json!({}), manifest: json!({}) }
 }
 
 impl Plugin {
@@ -46,6 +48,17 @@ impl Plugin {
 
     pub(crate) fn open(self) -> Self {
         self.with(json!({"failure_policy": "open"}))
+    }
+
+    /// The same with more in its manifest.
+    pub(crate) fn manifest(mut self, manifest: Value) -> Self {
+        merge(&mut self.manifest, &manifest);
+        self
+    }
+
+    /// With these steps in its lifecycle methods, all of which leave a trace: `{"Start": "fail no"}`.
+    pub(crate) fn life(self, steps: Value) -> Self {
+        self.manifest(json!({"config": {"life": {"type": "object", "default": steps}}}))
     }
 
     pub(crate) fn version(mut self, version: &'static str) -> Self {
@@ -92,10 +105,11 @@ impl World {
         fs::create_dir_all(&directory).unwrap();
         let hooks = json!({"type": "array", "default": plugin.hooks});
         let trace = json!({"type": "string", "default": self.trace_file()});
-        let manifest = json!({
+        let mut manifest = json!({
             "name": plugin.name, "version": plugin.version, "description": "A test", "author": "Me",
             "config": {"hooks": hooks, "trace": trace}, "permissions": {"filesystem": true},
         });
+        merge(&mut manifest, &plugin.manifest);
         fs::write(directory.join("plugin.json"), manifest.to_string()).unwrap();
         let program = directory.join(plugin.name);
         if !program.exists() {
@@ -275,6 +289,16 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("trace: {:#?}\nlog:\n{}", self.trace(), self.log());
         }
+    }
+}
+
+/// Objects key by key, all else as a whole.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from.clone(),
     }
 }
 
