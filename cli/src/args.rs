@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Dev(DevArgs),
     Validate(ValidateArgs),
     Push(PushArgs),
+    #[command(flatten)]
+    Manage(ManageCommand),
     Version(VersionArgs),
     /// Become another program that ends with its parent.
     #[command(name = bound::SUBCOMMAND, hide = true)]
@@ -97,6 +99,129 @@ pub(crate) struct PushArgs {
     /// Speak plain http to the registry, as is always done with localhost and 127.0.0.1.
     #[arg(long)]
     pub(crate) insecure: bool,
+}
+
+/// What is asked of one running sidecar.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ManageCommand {
+    /// List the plugins of a running sidecar with version and status.
+    List(ServerArgs),
+    /// Show one plugin: what it is, its status, what it requires and what requires it.
+    Get(NamedArgs),
+    /// Load a plugin from its directory or program into a stand-alone sidecar.
+    Load(LoadArgs),
+    /// Unload a plugin from a stand-alone sidecar; those that require it stay.
+    Unload(NamedArgs),
+    /// Replace a plugin's process by a new one of what is on disk; if that fails the old version comes back.
+    Reload(ReloadArgs),
+    /// Show the health of one plugin or of all: status, errors, hooks.
+    Health(HealthArgs),
+    /// Show which plugin depends on which, and what is wrong with that.
+    Graph(ServerArgs),
+    /// Say why a plugin is in its status: its last error, what it lacks, who requires it.
+    Why(NamedArgs),
+    /// Set a plugin's error threshold in a stand-alone sidecar, instead of the configured one.
+    Threshold(ThresholdArgs),
+    /// Show what is measured of a plugin, its own metrics included.
+    Metrics(NamedArgs),
+}
+
+// Which sidecar, and how to print. No doc comment: it would be the help of every command that takes it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The sidecar's admin address: HOST:PORT or a URL. In a pod it is on port 9464.
+    #[arg(long, env = "ROCKSTAR_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) admin: String,
+    /// File with the token that a sidecar in a pod asks for; it is in the sidecar's private directory.
+    #[arg(long, env = "ROCKSTAR_ADMIN_TOKEN", value_name = "FILE")]
+    pub(crate) token: Option<PathBuf>,
+    /// How to print it.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct NamedArgs {
+    /// The plugin's name.
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HealthArgs {
+    /// The plugin's name; all plugins if it is left out.
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoadArgs {
+    /// The plugin's directory or program.
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+    /// A configuration value; JSON, or else a text.
+    #[arg(long = "config", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) config: Vec<(String, serde_json::Value)>,
+    /// A permission to grant: database, cache, router, config, filesystem, network or exec.
+    #[arg(long = "permission", value_name = "NAME")]
+    pub(crate) permissions: Vec<String>,
+    /// Where it stands in the load order; higher is earlier, 100 by default.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) priority: Option<i32>,
+    /// Initialise and start it too, as any other that is loaded and not running.
+    #[arg(long)]
+    pub(crate) start: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReloadArgs {
+    /// The plugin's name.
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) name: String,
+    /// For this reload: how long requests wait before they get 503, such as 60s.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) queue_timeout: Option<String>,
+    /// For this reload: with so many requests waiting the next one gets 503 at once.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_queue_size: Option<u32>,
+    /// For this reload: block lets requests wait, reject answers them with 503 at once.
+    #[arg(long, value_name = "STRATEGY", value_parser = ["block", "reject"])]
+    pub(crate) queue_strategy: Option<String>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ThresholdArgs {
+    /// The plugin's name.
+    #[arg(value_name = "PLUGIN")]
+    pub(crate) name: String,
+    /// So many errors within the window; 100 by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_errors: Option<u32>,
+    /// The window, such as 5m, which is the default.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) time_window: Option<String>,
+    /// What follows: disable, log or alert; disable by default.
+    #[arg(long, value_name = "ACTION", value_parser = ["disable", "log", "alert"])]
+    pub(crate) action: Option<String>,
+    /// Whether a call without an error begins the count anew; true by default.
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) reset_on_success: Option<bool>,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+fn key_value(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (key, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
+    let parsed = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((key.to_owned(), parsed))
 }
 
 /// Print the version of this program and of the resources that it knows.

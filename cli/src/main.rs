@@ -3,6 +3,7 @@
 mod args;
 mod bound;
 mod dev;
+mod manage;
 mod new;
 mod push;
 mod terminal;
@@ -25,6 +26,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Version(args) => version::run(&args),
         Command::Validate(args) => validate::run(&args),
         Command::Push(args) => block_on(push::run(args)),
+        Command::Manage(command) => block_on(manage::run(command)),
         Command::Dev(args) => block_on(dev::run(args)),
     }
 }

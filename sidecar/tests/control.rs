@@ -5,6 +5,7 @@ mod support;
 
 use parking_lot::Mutex;
 use rockstar_core::{assignment::Policies, permission::Permission, revision};
+use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
     Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance,
     control_server::{Control, ControlServer},
@@ -19,7 +20,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::{Request, Response, Status, Streaming, async_trait, transport::Server};
+use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::Server};
 
 /// What sidecars said to it, and what it says.
 #[derive(Clone)]
@@ -182,8 +183,21 @@ async fn a_snapshot_runs_and_a_bad_revision_goes_back() {
     // An older plan is refused.
     operator.says.send_replace(snapshot(1, &v2, None));
     sidecar.until_log("the snapshot of plan 1 is older than plan 2").await;
-    let error = sidecar.client().await.stop_all(rockstar_proto::types::Empty {}).await.unwrap_err();
-    assert_eq!(error.message(), "managed by PluginHost shop/storefront");
+    let mut client = sidecar.client().await;
+    let name = || PluginName { name: "p".into() };
+    for refused in [
+        client.load(LoadRequest { path: "p".into(), config: None }).await,
+        client.unload(name()).await,
+        client.stop_all(rockstar_proto::types::Empty {}).await,
+        client.set_error_threshold(SetErrorThresholdRequest { name: "p".into(), ..Default::default() }).await,
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(
+            (error.code(), error.message()),
+            (Code::FailedPrecondition, "managed by PluginHost shop/storefront")
+        );
+    }
+    assert!(client.is_loaded(name()).await.unwrap().into_inner().loaded);
 }
 
 #[tokio::test]
