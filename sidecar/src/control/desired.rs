@@ -69,6 +69,7 @@ pub(super) fn engines(snapshot: &Snapshot) -> Backends {
         cache: some(given.cache_url),
         storage: some(given.storage_url),
         events: some(given.events_url),
+        event_overflow: rockstar_core::backends::EventOverflow::default(),
         config: None,
         ..rockstar_core::backends::Backends::default()
     }
