@@ -363,6 +363,7 @@ pub struct Record {
     /// metric's name, or the log's text
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
+    /// counter: by how much, 0 = 1
     #[prost(double, tag = "3")]
     pub number: f64,
     /// debug | info | warn | error
