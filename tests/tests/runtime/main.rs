@@ -9,6 +9,7 @@ mod hooks;
 mod http;
 mod interests;
 mod reload;
+mod stock;
 mod story;
 mod unary;
 mod world;
