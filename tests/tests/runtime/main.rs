@@ -17,6 +17,7 @@ mod reload;
 mod requests;
 mod services;
 mod sandbox;
+mod stock;
 mod story;
 mod traffic;
 mod unary;
