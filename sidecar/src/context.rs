@@ -86,6 +86,13 @@ impl Context {
     fn failure(&self, class: Class, stage: &str, text: String) -> Failure {
         self.caller().failure(class, stage, text)
     }
+
+    /// What the host does for the plugin is in the plugin's log too, where its level is debug.
+    fn level(&self, record: &Record) {
+        if record.kind() == Kind::Level {
+            self.instance.set_debugs(record.level == "debug");
+        }
+    }
 }
 
 impl Caller {
@@ -104,21 +111,9 @@ impl Caller {
         self.failure(class, stage, text)
     }
 
-    /// What the host does for the plugin is in the plugin's log too, where its level is debug.
-    fn level(&self, record: &Record) {
-        if record.kind() == Kind::Level {
-            self.instance.set_debugs(record.level == "debug");
-        }
-    }
-
     fn failure(&self, class: Class, stage: &str, text: String) -> Failure {
         Failure { class: class.into(), plugin: self.slot.name().to_owned(), stage: stage.into(), text }
     }
-}
-
-/// The answer of methods that this version of the sidecar does not offer.
-fn absent<T>(method: &str) -> Result<Response<T>, Status> {
-    Err(Status::unimplemented(format!("this sidecar (version {}) does not offer {method}", env!("CARGO_PKG_VERSION"))))
 }
 
 #[tonic::async_trait]

@@ -41,7 +41,7 @@ fn back(reply: Reply) -> HostFrame {
         Some(reply::Reply::Change(change)) => Some(change),
         _ => None,
     };
-    let proceed = host_frame::Frame::Proceed(Proceed { change, want: 0 });
+    let proceed = host_frame::Frame::Proceed(Proceed { change, ..Proceed::default() });
     HostFrame { id: reply.id, frame: Some(proceed), ..HostFrame::default() }
 }
 

@@ -3,7 +3,8 @@
 mod middleware;
 
 use crate::{
-    Cache, Database, FrameworkConfig, HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router, Storage,
+    Cache, Database, FrameworkConfig, HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router,
+    Storage,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,

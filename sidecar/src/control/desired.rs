@@ -71,7 +71,6 @@ pub(super) fn engines(snapshot: &Snapshot) -> Backends {
         events: some(given.events_url),
         event_overflow: rockstar_core::backends::EventOverflow::default(),
         config: None,
-        ..rockstar_core::backends::Backends::default()
     }
 }
 

@@ -15,17 +15,17 @@ mod messenger;
 mod nats;
 mod reload;
 mod requests;
-mod services;
 mod sandbox;
+mod services;
 mod stock;
 mod story;
 mod traffic;
 mod unary;
 mod world;
 
+#[path = "../reference/engines.rs"]
+mod engines;
 #[path = "../reference/postgres.rs"]
 mod postgres;
 #[path = "../reference/redis.rs"]
 mod redis;
-#[path = "../reference/engines.rs"]
-mod engines;
