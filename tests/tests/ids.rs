@@ -22,13 +22,11 @@ struct Test {
 }
 
 #[test]
-fn every_requirement_has_a_test_or_is_listed_as_open() {
-    let (open, tested) = (open(), tested());
+fn every_requirement_has_a_test() {
+    let tested = tested();
     for Requirement { id, cluster } in requirements() {
         let place = if cluster { "e2e" } else { "tests/tests/reference" };
-        let is_tested = tested.contains(&(id.clone(), cluster));
-        assert!(is_tested || open.contains(&id), "{id} has no test {}_… in {place}", prefix(&id));
-        assert!(!is_tested || !open.contains(&id), "{id} has a test: take it off tests/reference-open.txt");
+        assert!(tested.contains(&(id.clone(), cluster)), "{id} has no test {}_… in {place}", prefix(&id));
     }
 }
 
@@ -48,11 +46,10 @@ fn every_test_asserts() {
 }
 
 #[test]
-fn the_lists_are_sound() {
+fn the_list_is_sound() {
     let requirements = requirements();
     let ids: BTreeSet<_> = requirements.iter().map(|r| r.id.clone()).collect();
     assert_eq!((requirements.len(), ids.len()), (247, 247));
-    assert!(open().is_subset(&ids), "unknown: {:?}", open().difference(&ids));
     assert!(ids.iter().all(|id| id_of(&format!("{}_x", prefix(id))).as_ref() == Some(id)));
     assert_eq!(id_of("r1_1_14_the_steps").as_deref(), Some("1.1.14"));
     assert_eq!(id_of("rq_1_get").as_deref(), Some("Q.1"));
@@ -65,10 +62,6 @@ fn requirements() -> Vec<Requirement> {
         Requirement { id: id.to_owned(), cluster: text.ends_with(" | cluster") }
     };
     lines("reference.txt").iter().map(|l| line(l)).collect()
-}
-
-fn open() -> BTreeSet<String> {
-    lines("reference-open.txt").into_iter().collect()
 }
 
 fn lines(file: &str) -> Vec<String> {

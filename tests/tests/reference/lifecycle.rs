@@ -3,6 +3,7 @@
 use crate::{
     app::{App, Load},
     calls::{alive, requires},
+    user::{USES, Users, helper, user},
     world::{World, plugin},
 };
 use serde_json::json;
@@ -404,4 +405,14 @@ async fn r1_5_5_plugin_config_is_never_nil() {
     world.running(&alive("without", steps())).await;
     assert_eq!(world.noted_config("with"), json!({"timeout": "30s"}));
     assert_eq!(world.noted_config("without"), json!({}));
+}
+
+#[tokio::test]
+async fn r1_5_1_initialize_receives_a_context_with_fifteen_methods() {
+    let mut p = user("p", json!({"uses": true}));
+    (p.declared, p.given) = (&["database", "cache", "router", "config"], &["database", "cache", "router", "config"]);
+    let users = Users::started(&[helper(), p]).await;
+    let wanted: Vec<_> = USES.iter().map(|what| ((*what).to_owned(), "ok".to_owned())).collect();
+    assert_eq!(users.outcomes("p").await, wanted);
+    assert_eq!(users.ask("/user/status").await, json!({"status": "ok"}));
 }

@@ -46,3 +46,4 @@ mod routes;
 mod storage;
 mod tables;
 mod telemetry;
+mod user;

@@ -2,9 +2,87 @@
 
 use crate::{
     hostile::{DENIED, Hostiles, NOT_PERMITTED, enforced},
+    user::{GATED, USES, Users, helper, user},
     world::World,
 };
+use serde_json::json;
 use std::{fs, net::TcpListener};
+
+const ALL: &[&str] = &["database", "cache", "router", "config"];
+
+fn denied(plugin: &str, permission: &str) -> String {
+    format!("permission denied: plugin '{plugin}' attempted {permission} access without permission")
+}
+
+/// Each use by a plugin that is given nothing.
+async fn without(declared: &'static [&'static str]) -> (Users, Vec<(String, String)>) {
+    let mut p = user("p", json!({"uses": true}));
+    p.declared = declared;
+    let users = Users::started(&[helper(), p]).await;
+    let outcomes = users.outcomes("p").await;
+    (users, outcomes)
+}
+
+#[tokio::test]
+async fn r11_1_1_all_seven_permissions_are_false_unless_granted() {
+    let (_users, outcomes) = without(&[]).await;
+    for (what, permission) in GATED {
+        let outcome = outcomes.iter().find(|(name, _)| name == what).unwrap();
+        assert_eq!(outcome.1, denied("p", permission));
+    }
+    if !enforced() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = format!("tcp {}", listener.local_addr().unwrap());
+    let mut hostiles = Hostiles::started(World::new(), &[("p", &[])], vec![]).await;
+    assert_eq!(
+        hostiles.tries("p", &["read /etc/passwd", &tcp, "run /bin/true"]).await,
+        [DENIED, NOT_PERMITTED, NOT_PERMITTED]
+    );
+}
+
+#[tokio::test]
+async fn r11_1_2_what_is_declared_and_not_given_is_not_granted() {
+    let (users, outcomes) = without(ALL).await;
+    assert_eq!(users.world.health("p").await.unwrap().status, "running");
+    for (what, permission) in GATED {
+        assert!(outcomes.contains(&(what.to_owned(), denied("p", permission))), "{what}: {outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn r11_2_1_a_use_without_permission_is_denied_to_the_caller_and_in_the_log() {
+    let (users, outcomes) = without(&[]).await;
+    for (what, permission) in GATED {
+        let text = denied("p", permission);
+        assert!(outcomes.contains(&(what.to_owned(), text.clone())), "{what}: {outcomes:?}");
+        let logged = |line: &str| line.starts_with("[ERROR]") && line.contains(&text);
+        assert!(users.world.log().lines().any(logged), "{}", users.world.log());
+    }
+}
+
+#[tokio::test]
+async fn r11_2_2_all_else_needs_no_permission() {
+    let (users, outcomes) = without(&[]).await;
+    let free: Vec<_> = USES.into_iter().filter(|what| GATED.iter().all(|(gated, _)| gated != what)).collect();
+    assert_eq!(free.len(), 11);
+    for what in free {
+        assert!(outcomes.contains(&(what.to_owned(), "ok".to_owned())), "{what}: {outcomes:?}");
+    }
+    assert_eq!(users.world.health("p").await.unwrap().error_count, 4);
+}
+
+#[tokio::test]
+async fn r11_5_1_a_denied_use_is_an_error_of_that_plugin_and_harms_nobody_else() {
+    let users = Users::started(&[user("p", json!({})), user("q", json!({}))]).await;
+    assert_eq!(users.ask("/p/deny").await, json!(denied("p", "cache")));
+    let health = users.world.health("p").await.unwrap();
+    assert_eq!((health.error_count, health.last_error), (1, denied("p", "cache")));
+    assert_eq!(users.ask("/p/count").await, json!([1, 1]), "it goes on");
+    assert_eq!(users.ask("/q/count").await, json!([1, 1]));
+    assert_eq!(users.world.health("q").await.unwrap().error_count, 0);
+}
 
 #[tokio::test]
 async fn r11_4_1_files_are_the_plugins_own_without_filesystem() {

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     calls::alive,
     http::{self, Answer},
+    user::{Users, helper, user},
     world::{Plugin, World, plugin},
 };
 use rockstar_proto::app::ReloadConfig;
@@ -452,4 +453,59 @@ async fn r7_6_5_requests_of_others_are_not_delayed() {
         assert_eq!(own.await.unwrap().status, 500);
     });
     assert_eq!(reloaded, Ok(()));
+}
+
+#[tokio::test]
+async fn r7_4_7_dependents_are_not_reloaded_and_reach_the_new_version() {
+    let mut q = user("q", json!({"imports": "helper"}));
+    q.requires = &["helper"];
+    let users = Users::started(&[helper(), q]).await;
+    assert_eq!(users.ask("/q/ask").await, json!("1.0.0"));
+    let (pid, notes) = (users.world.pid_of("q").unwrap(), users.notes("q"));
+    let mut next = helper();
+    next.version = "1.1.0";
+    users.reload(&next).await;
+    assert_eq!(users.ask("/q/ask").await, json!("1.1.0"));
+    assert_eq!((users.world.pid_of("q").unwrap(), users.notes("q")), (pid, notes));
+}
+
+#[tokio::test]
+async fn r7_4_8_memory_is_lost_and_storage_is_kept() {
+    let users = Users::started(&[user("p", json!({}))]).await;
+    for count in 1..=3 {
+        assert_eq!(users.ask("/p/count").await, json!([count, count]));
+    }
+    users.reload(&user("p", json!({}))).await;
+    assert_eq!(users.ask("/p/count").await, json!([1, 4]));
+}
+
+#[tokio::test]
+async fn r7_4_9_only_the_new_versions_registrations_are_active() {
+    let registers = |n: u32| {
+        json!({"registers": {
+            "hook": if n == 1 { "post_request" } else { "pre_response" }, "route": format!("/v{n}"), "event": format!("event{n}"),
+            "service": format!("Service{n}"), "middleware": format!("middleware{n}"),
+        }})
+    };
+    let mut old = user("p", registers(1));
+    (old.declared, old.given) = (&["router"], &["router"]);
+    let users = Users::started(&[old.clone(), user("q", json!({}))]).await;
+    assert_eq!(users.ask("/v1").await, json!("/v1 1.0.0"));
+    let mut new = user("p", registers(2));
+    (new.declared, new.version) = (&["router"], "1.1.0");
+    users.reload(&new).await;
+    let before = users.notes("p").len();
+    assert_eq!(users.ask("/v2").await, json!("/v2 1.1.0"));
+    assert_ne!(users.get("/v1").await.body, "\"/v1 1.0.0\"", "the application's own, if any");
+    for event in ["event1", "event2"] {
+        assert_eq!(users.ask(&format!("/q/publish/{event}")).await, json!(true));
+    }
+    users.noted("p", "event event2 1.1.0").await;
+    let seen: Vec<_> = users.notes("p").split_off(before);
+    for active in ["hook pre_response 1.1.0", "middleware middleware2 1.1.0", "event event2 1.1.0"] {
+        assert!(seen.iter().any(|note| note == active), "{active}: {seen:?}");
+    }
+    assert!(!seen.iter().any(|note| note.contains("1.0.0") || note.contains("event1")), "{seen:?}");
+    let services = users.services().await;
+    assert_eq!(services, ["Service2"]);
 }
