@@ -17,7 +17,7 @@ lint:
 
 # All tests that need no cluster
 test:
-    cargo test --workspace
+    tests/run
 
 # Write the generated files anew: the wire's code, the CRDs' YAML and its copy in the chart
 gen:
