@@ -66,6 +66,7 @@ impl Context {
 fn is_pattern(pattern: &str) -> bool {
     let path = match pattern.strip_suffix("/*") {
         Some("") => "/",
+        Some(folder) if folder.ends_with('/') => return false,
         Some(folder) => folder,
         None => pattern,
     };

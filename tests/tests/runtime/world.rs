@@ -323,13 +323,10 @@ pub(crate) fn built(program: &str) -> PathBuf {
     DIRECTORY
         .get_or_init(|| {
             let directory = Path::new(env!("CARGO_BIN_EXE_scripted-plugin")).parent().unwrap().to_owned();
-            let packages =
-                ["rockstar-sidecar", "demo-app", "auth-plugin", "cache-plugin", "logging-plugin", "hostile-plugin"];
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.arg("build").arg("--quiet").arg("--bins").arg("--target-dir").arg(directory.parent().unwrap());
-            for package in packages {
-                cargo.args(["--package", package]);
-            }
+            // As `cargo test --workspace` builds them: other features would mean another build of everything.
+            cargo.args(["build", "--quiet", "--workspace", "--bins", "--tests", "--target-dir"]);
+            cargo.arg(directory.parent().unwrap());
             if !cfg!(debug_assertions) {
                 cargo.arg("--release");
             }
