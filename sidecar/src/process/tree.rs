@@ -78,7 +78,8 @@ fn parse(own: Pid, line: &str) -> Option<Stat> {
 }
 
 fn pid(text: &str) -> Option<Pid> {
-    Pid::from_raw(text.parse().ok()?)
+    // The kernel writes -1 for the session of a process that is just ending.
+    Pid::from_raw(text.parse().ok().filter(|number| *number > 0)?)
 }
 
 fn resident_pages(pid: Pid) -> u64 {
@@ -122,6 +123,13 @@ mod tests {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (sh) S 0 0 0 0 -1 4194560").unwrap();
         assert_eq!(stat, Stat { pid: own, session: None, zombie: false });
+    }
+
+    #[test]
+    fn a_process_that_is_ending_has_no_session() {
+        let own = Pid::from_raw(7).unwrap();
+        let stat = parse(own, "7 (sh) X 0 -1 -1 0 -1 4194560").unwrap();
+        assert_eq!(stat, Stat { pid: own, session: None, zombie: true });
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) fn install(world: &World, config: &Value) {
         config.as_object().unwrap().iter().map(|(key, value)| (key.clone(), rule(value))).collect();
     let manifest = json!({
         "name": "practical", "version": "1.0.0", "description": "A test", "author": "Me <me@example.com>",
-        "permissions": {"network": true}, "config": schema,
+        "permissions": {"network": true, "filesystem": true}, "config": schema,
     });
     let directory = world.directory_of("practical");
     fs::create_dir_all(&directory).unwrap();
