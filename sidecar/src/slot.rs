@@ -234,13 +234,24 @@ impl Slot {
 
     /// Asks to call the plugin. Waits at the gate while the plugin is replaced; the caller's own timeout begins after.
     pub async fn enter(self: &Arc<Self>, caller: Caller) -> Result<Pass, Refusal> {
-        let inside = self.current.load().as_ref().is_some_and(|i| Some(i.generation()) == caller.inside);
-        self.gate.pass(caller.deadline, inside).await?;
-        match self.current.load_full() {
-            Some(instance) if self.is_answering(&instance) => Ok(Pass { slot: Arc::clone(self), instance }),
-            _ => {
-                self.gate.leave();
-                Err(self.refusal())
+        loop {
+            let inside = self.current.load().as_ref().is_some_and(|i| Some(i.generation()) == caller.inside);
+            self.gate.pass(caller.deadline, inside).await?;
+            match self.current.load_full() {
+                Some(instance) if self.is_answering(&instance) => return Ok(Pass { slot: Arc::clone(self), instance }),
+                // Its connection is gone, and nobody has held the gate yet: the version before it comes back.
+                Some(instance) if self.is_serving() && instance.is_on_trial() && instance.link().is_down() => {
+                    self.gate.hold(&self.policies.load().reload.queue);
+                    self.gate.leave();
+                    // It came back meanwhile: nobody else would open the gate.
+                    if !self.current.load().as_ref().is_some_and(|i| Arc::ptr_eq(i, &instance)) {
+                        self.gate.release();
+                    }
+                }
+                _ => {
+                    self.gate.leave();
+                    return Err(self.refusal());
+                }
             }
         }
     }

@@ -1,18 +1,17 @@
 //! A plugin that does what its configuration says: `hooks` lists what to register and what each hook does, `life` what its
-//! lifecycle does, `trace` names the file that each execution is noted in. Of its arguments `--says JSON` is metadata to
+//! lifecycle does, `trace` names the socket where each execution is noted. Of its arguments `--says JSON` is metadata to
 //! report in place of the manifest's, `--wait FILE` a file to wait for before it serves.
 
 #![allow(clippy::panic)] // as its script says
 
 mod life;
+mod trace;
 
 use life::Life;
 use rockstar_plugin::{
     Context, Dependency, HookContext, HookType, Plugin, PluginConfig, PluginContext, Result, Value, async_trait,
 };
 use std::{
-    fs::OpenOptions,
-    io::Write,
     path::Path,
     process::{self, ExitCode},
     thread,
@@ -203,10 +202,8 @@ impl Script {
     }
 }
 
-/// One write, so that lines of several processes do not mix.
 fn note(trace: &str, line: &str) -> Result {
-    let mut trace = OpenOptions::new().append(true).create(true).open(trace)?;
-    trace.write_all(format!("{}\n", line.trim_end()).as_bytes())?;
+    trace::write(trace, line)?;
     Ok(())
 }
 

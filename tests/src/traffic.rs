@@ -1,8 +1,9 @@
 //! A plugin that takes part in requests as its configuration says: `traffic` lists hooks, middleware and routes with the
-//! steps that each does, `trace` names the file that they note in. With `unary` each call is a gRPC call of its own.
+//! steps that each does, `trace` names the socket where they note. With `unary` each call is a gRPC call of its own.
 
 #![allow(clippy::panic)] // as its script says
 
+mod trace;
 mod traffic_steps;
 
 use rockstar_plugin::{Context, HookType, Next, Plugin, PluginContext, Result, Value, async_trait};

@@ -1,13 +1,8 @@
 //! The steps of one hook, middleware or route.
 
+use crate::trace;
 use rockstar_plugin::{Context, Next, Plugin, PluginContext, Result, Value, json};
-use std::{
-    fs::OpenOptions,
-    io::Write,
-    path::{Path, PathBuf},
-    process,
-    time::Duration,
-};
+use std::{path::PathBuf, process, time::Duration};
 use tokio::time::sleep;
 
 const PAUSE: Duration = Duration::from_millis(5);
@@ -129,7 +124,8 @@ impl Steps {
     }
 
     pub(crate) fn note(&self, name: &str, text: &str) -> Result {
-        write(&self.trace, &format!("{}.{name} {text}", self.plugin))
+        trace::write(&self.trace, &format!("{}.{name} {text}", self.plugin))?;
+        Ok(())
     }
 }
 
@@ -139,11 +135,4 @@ impl Drop for Dropped {
     fn drop(&mut self) {
         self.0.note(&self.0.name, "dropped").ok();
     }
-}
-
-/// One write, so that lines of several processes do not mix.
-fn write(trace: &Path, line: &str) -> Result {
-    let mut trace = OpenOptions::new().append(true).create(true).open(trace)?;
-    trace.write_all(format!("{}\n", line.trim_end()).as_bytes())?;
-    Ok(())
 }

@@ -1,7 +1,10 @@
-//! A plugin for tests of events and services: `listen` names the events it notes in the file `trace`, and what it does with
+//! A plugin for tests of events and services: `listen` names the events it notes at the socket `trace`, and what it does with
 //! each; its service `Control` publishes, imports and calls on demand.
 
 #![allow(clippy::panic)] // on demand
+
+#[path = "../trace.rs"]
+mod trace;
 
 use rockstar_plugin::{
     Context, Error, Event, HookType, ImportedService, Level, Plugin, PluginContext, Result, Service, Value,
@@ -9,8 +12,6 @@ use rockstar_plugin::{
 };
 use std::{
     collections::HashMap,
-    fs::OpenOptions,
-    io::Write,
     process::{self, ExitCode},
     sync::{Arc, Mutex},
 };
@@ -90,7 +91,7 @@ impl Shared {
 
     /// Whether this event was heard for the first time, by any process.
     fn first(&self, event: &str) -> Result<bool> {
-        let trace = std::fs::read_to_string(&self.trace)?;
+        let trace = trace::write(&self.trace, "")?;
         Ok(trace.lines().filter(|line| line.starts_with(&format!("{} {event} ", self.name))).count() == 1)
     }
 
@@ -171,9 +172,7 @@ impl Shared {
     }
 
     fn note(&self, text: &str) -> Result {
-        let mut trace = OpenOptions::new().append(true).create(true).open(&self.trace)?;
-        // One write, so that lines of several processes do not mix.
-        trace.write_all(format!("{} {text}\n", self.name).as_bytes())?;
+        trace::write(&self.trace, &format!("{} {text}", self.name))?;
         Ok(())
     }
 }

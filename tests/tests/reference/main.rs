@@ -12,6 +12,8 @@ mod http;
 #[path = "../runtime/messenger.rs"]
 mod messenger;
 mod scene;
+#[path = "../runtime/trace.rs"]
+mod trace;
 #[path = "../runtime/traffic.rs"]
 mod traffic;
 #[path = "../runtime/world.rs"]

@@ -19,6 +19,7 @@ mod sandbox;
 mod services;
 mod stock;
 mod story;
+mod trace;
 mod traffic;
 mod unary;
 mod world;

@@ -1,13 +1,14 @@
 //! A directory with a sidecar, its plugins, and the trace that hooks and handlers leave.
 
+use crate::trace::Trace;
+pub(crate) use crate::trace::Tracer;
 use hyper_util::rt::TokioIo;
 use rockstar_proto::app::{PluginHealth, PluginName, ReloadRequest, plugin_manager_client::PluginManagerClient};
 use serde_json::{Value, json};
 use std::{
     cell::RefCell,
-    fs::{self, File, OpenOptions},
+    fs::{self, OpenOptions},
     future::Future,
-    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::OnceLock,
@@ -72,11 +73,14 @@ pub(crate) struct World {
     sidecar: Option<Child>,
     /// What plugins with the permission `filesystem` may use.
     pub(crate) volumes: Vec<PathBuf>,
+    trace: Trace,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), sidecar: None, volumes: Vec::new() }
+        let directory = tempfile::tempdir().unwrap();
+        let trace = Trace::at(&directory.path().join("trace"));
+        Self { directory, sidecar: None, volumes: Vec::new(), trace }
     }
 
     /// All plugins installed, the sidecar running, every plugin too.
@@ -205,11 +209,11 @@ impl World {
     }
 
     pub(crate) fn tracer(&self) -> Tracer {
-        Tracer(self.trace_file())
+        self.trace.tracer().clone()
     }
 
     pub(crate) fn trace(&self) -> Vec<String> {
-        fs::read_to_string(self.trace_file()).unwrap_or_default().lines().map(str::to_owned).collect()
+        self.trace.tracer().lines()
     }
 
     /// Waits until the trace has so many lines, and gives them.
@@ -219,7 +223,7 @@ impl World {
     }
 
     pub(crate) fn forget_trace(&self) {
-        File::create(self.trace_file()).unwrap();
+        self.trace.tracer().forget();
     }
 
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, mut holds: impl FnMut() -> F) {
@@ -299,17 +303,6 @@ fn merge(into: &mut Value, from: &Value) {
             from.iter().for_each(|(key, value)| merge(into.entry(key).or_insert(Value::Null), value));
         }
         (into, from) => *into = from.clone(),
-    }
-}
-
-/// Where handlers note that they ran.
-#[derive(Clone)]
-pub(crate) struct Tracer(PathBuf);
-
-impl Tracer {
-    pub(crate) fn note(&self, text: &str) {
-        let mut file = OpenOptions::new().append(true).create(true).open(&self.0).unwrap();
-        file.write_all(format!("{text}\n").as_bytes()).unwrap();
     }
 }
 
