@@ -69,11 +69,12 @@ impl Plugin {
 }
 
 pub(crate) struct World {
+    /// Ends before its socket's directory does.
+    trace: Trace,
     directory: tempfile::TempDir,
     sidecar: Option<Child>,
     /// What plugins with the permission `filesystem` may use.
     pub(crate) volumes: Vec<PathBuf>,
-    trace: Trace,
 }
 
 impl World {
