@@ -200,14 +200,18 @@ killed_operator_in_the_middle_of_a_rollout() {
   within 60 1 updated
   kill_leader
   operator_whole
-  ready auth-plugin 1.7.0 150
+  within 150 '1.7.0 3/3 Running' serves auth-plugin
+  ready auth-plugin 1.7.0 60
   load_end
 }
+
+# left PLUGIN: the pods in which a process of it runs.
+left() { processes "$1" | awk 'NF > 1' | grep . || echo 'none left'; }
 
 deleted_plugin_is_unloaded() {
   load_begin
   k delete plugin auth-plugin --timeout=60s
-  same 'processes of auth-plugin' 0 "$(processes auth-plugin | awk 'NF > 1' | wc -l)"
+  within 30 'none left' left auth-plugin
   within 10 200 request "$(app_url)/hello/ann"
   load_end
   within 10 True condition cache-plugin Ready
