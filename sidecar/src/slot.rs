@@ -244,7 +244,8 @@ impl Slot {
                     self.gate.hold(&self.policies.load().reload.queue);
                     self.gate.leave();
                     // It came back meanwhile: nobody else would open the gate.
-                    if !self.current.load().as_ref().is_some_and(|i| Arc::ptr_eq(i, &instance)) {
+                    let unchanged = self.current.load().as_ref().is_some_and(|i| Arc::ptr_eq(i, &instance));
+                    if !unchanged {
                         self.gate.release();
                     }
                 }
