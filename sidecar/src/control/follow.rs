@@ -99,13 +99,14 @@ impl Follower {
 
     async fn try_apply(&self, snapshot: &Snapshot) -> Result<Applied, SnapshotError> {
         self.manager.set_framework(desired::framework(snapshot)?);
-        self.manager.set_addresses(desired::engines(snapshot));
+        let addresses = desired::engines(snapshot);
+        self.manager.set_addresses(addresses.clone());
         self.manager.confiner().ask(Sandbox::told(&snapshot.sandbox));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
-        self.engines(snapshot);
-        let (addresses, configuration) = (desired::engines(snapshot), desired::configuration(snapshot));
-        self.framework.backends.apply(&snapshot.host, &addresses, configuration, snapshot.sandbox == "Required");
+        self.events_engine(&snapshot.host, addresses.events.as_deref());
+        let (configuration, strict) = (desired::configuration(snapshot), snapshot.sandbox == "Required");
+        self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
         self.memory.forgive(snapshot.plan_generation);
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
         self.tell(snapshot, self.moving(&desired));
@@ -116,10 +117,9 @@ impl Follower {
     }
 
     /// A wrong address leaves what is in force.
-    fn engines(&self, snapshot: &Snapshot) {
-        let address = snapshot.backends.as_ref().map(|b| b.events_url.as_str()).filter(|url| !url.is_empty());
-        if let Err(error) = self.manager.shared().bus.set_engine(address, &snapshot.host) {
-            tracing::error!("backends.events of {}: {error}", snapshot.host);
+    fn events_engine(&self, host: &str, address: Option<&str>) {
+        if let Err(error) = self.manager.shared().bus.set_engine(address, host) {
+            tracing::error!("backends.events of {host}: {error}");
         }
     }
 
