@@ -151,25 +151,40 @@ fn port(address: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn own() -> Pid {
-        session(rustix::process::getpid()).unwrap().unwrap()
-    }
-
     #[tokio::test]
     async fn a_peer_of_this_process_is_of_this_session() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert_eq!(Peer::of(&ours).unwrap(), Peer::Session(own()));
+        // A container's first processes are of no session of their own.
+        let own = session(rustix::process::getpid()).unwrap().map_or(Peer::Outside, Peer::Session);
+        assert_eq!(Peer::of(&ours).unwrap(), own);
     }
 
     #[tokio::test]
     async fn a_connection_over_loopback_is_found() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = listener.local_addr().unwrap();
-        let _client = tokio::net::TcpStream::connect(local).await.unwrap();
+        let client = Client::of(local);
         let (_stream, peer) = listener.accept().await.unwrap();
-        let own = own();
-        assert_eq!(session_of(peer, local, |session| session == own), Some(own));
+        let session = Pid::from_raw(client.0.id().cast_signed());
+        assert_eq!(session_of(peer, local, |other| Some(other) == session), session);
         assert_eq!(session_of(peer, local, |_| false), None);
+    }
+
+    /// A process that leads a session and holds one connection open.
+    struct Client(std::process::Child);
+
+    impl Client {
+        fn of(address: SocketAddr) -> Self {
+            let connect = format!("exec 3<>/dev/tcp/{}/{} && read -r <&3", address.ip(), address.port());
+            Self(std::process::Command::new("setsid").args(["bash", "-c", &connect]).spawn().unwrap())
+        }
+    }
+
+    impl Drop for Client {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
     }
 
     #[test]
