@@ -6,6 +6,7 @@
 mod app;
 mod database;
 mod disk;
+mod examples;
 mod faults;
 mod hooks;
 mod hostile;
