@@ -100,6 +100,25 @@ impl PluginContext {
     }
 
     /// Runs the handler at that point; hooks with a higher priority run earlier, 100 is the usual one.
+    ///
+    /// ```
+    /// # use rockstar_plugin::{HookType, Result, json, testing::{MockPluginContext, Request}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let ctx = mock.context();
+    /// ctx.register_hook(HookType::PreRequest, 200, |hook| async move {
+    ///     let request = hook.context();
+    ///     if request.get_header("x-api-key").is_none() {
+    ///         request.json(401, &json!({"error": "unauthorized"}));
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # assert_eq!(mock.request(Request::get("/")).await.status(), Some(401));
+    /// # assert_eq!(mock.request(Request::get("/").header("x-api-key", "k")).await.status(), Some(200));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn register_hook<F, R>(&self, kind: HookType, priority: i32, handler: F) -> Result<(), HostError>
     where
         F: Fn(HookContext) -> R + Send + Sync + 'static,
