@@ -2,16 +2,19 @@
 //! many on one stream. Every call has a deadline. Ends with the process; never reconnects.
 
 mod multiplex;
+mod running;
 mod standstill;
 
 pub use standstill::Waiting;
 
+use crate::ancestry::Line;
 use multiplex::Multiplex;
 use prost::Message;
 use rockstar_proto::{
     plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
     types::{Empty, Failure},
 };
+use running::Running;
 use standstill::Standstill;
 use std::{
     error::Error as _,
@@ -69,6 +72,7 @@ pub struct Link {
     room: Semaphore,
     stream: Option<Multiplex>,
     ids: AtomicU64,
+    running: Running,
     down: Arc<Down>,
     standstill: Arc<Standstill>,
 }
@@ -115,7 +119,7 @@ impl Link {
             n => usize::try_from(n).unwrap_or(DEFAULT_CONCURRENCY).min(Semaphore::MAX_PERMITS),
         };
         let (ids, standstill) = (AtomicU64::new(1), Arc::default());
-        Ok(Self { client, room: Semaphore::new(room), stream, ids, down, standstill })
+        Ok(Self { client, room: Semaphore::new(room), stream, ids, running: Running::default(), down, standstill })
     }
 
     /// The handshake's question, before there is a link.
@@ -128,13 +132,19 @@ impl Link {
     /// Makes a call and waits for its reply; `call.id` and `call.timeout_ms` are filled in. Dropping the future cancels
     /// the call: its reply, should it come, is dropped. The deadline moves while the plugin waits for another one that
     /// is being replaced.
-    pub async fn call(&self, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
+    pub async fn call(&self, call: Call, deadline: Instant) -> Result<Reply, CallError> {
+        self.call_for(&Line::default(), call, deadline).await
+    }
+
+    /// The same for a call with ancestors, on whose behalf the plugin may call others.
+    pub async fn call_for(&self, line: &Line, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
         call.id = self.ids.fetch_add(1, SeqCst);
         call.timeout_ms = left(deadline);
         let size = call.encoded_len();
         if size > MAX_FRAME {
             return Err(CallError::TooLarge(size));
         }
+        let _runs = self.running.enter(call.id, line);
         let reply = self.standstill.timeout_at(deadline, self.exchange(call, deadline)).await;
         self.notice(reply.unwrap_or(Err(CallError::Timeout)))
     }
@@ -149,6 +159,12 @@ impl Link {
                 self.client.clone().handle(request).await.map(Response::into_inner).map_err(|s| broken(&s))
             }
         }
+    }
+
+    /// Where a call comes from that runs in the plugin.
+    #[must_use]
+    pub fn line(&self, call: u64) -> Option<Line> {
+        self.running.line(call)
     }
 
     /// The plugin waits for another one that is being replaced, until this is dropped.

@@ -18,6 +18,9 @@ use std::{
 };
 
 /// Valid from `initialize` on, in handlers, background work and `stop` too; cheap to clone.
+///
+/// The host knows for which of its calls a handler uses it, and lets through what would otherwise wait for itself while the
+/// plugin is reloaded. In a task that the handler spawns it does not.
 #[derive(Clone)]
 pub struct PluginContext(Arc<Inner>);
 

@@ -27,6 +27,7 @@
 //! }
 //! ```
 
+mod behalf;
 mod cache;
 mod config;
 mod context;

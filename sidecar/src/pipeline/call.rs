@@ -40,7 +40,7 @@ impl Pipeline {
         let began = Instant::now();
         let deadline = exchange.deadline.min(began + slot.policies().hook_timeout);
         let inside = exchange.enter(pass.instance().generation());
-        let reply = pass.instance().link().call(call, deadline).await;
+        let reply = pass.instance().link().call_for(exchange.line(), call, deadline).await;
         drop(inside);
         match reply {
             Err(CallError::TooLarge(_)) => {

@@ -100,7 +100,7 @@ async fn running(source: &Path, name: &'static str) -> World {
 }
 
 /// Where metrics are served.
-fn admin(world: &World) -> SocketAddr {
+pub(crate) fn admin(world: &World) -> SocketAddr {
     let log = world.log();
     log.split("admin on http://").nth(1).unwrap().lines().next().unwrap().trim().parse().unwrap()
 }
