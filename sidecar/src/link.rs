@@ -2,10 +2,12 @@
 //! many on one stream. Every call has a deadline. Ends with the process; never reconnects.
 
 mod multiplex;
+mod running;
 mod standstill;
 
 pub use standstill::Waiting;
 
+use crate::ancestry::Line;
 use futures::stream::{self, StreamExt};
 use multiplex::Multiplex;
 use prost::Message;
@@ -13,6 +15,7 @@ use rockstar_proto::{
     plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
     types::{Chunk, Empty, Failure},
 };
+use running::Running;
 use standstill::Standstill;
 use std::{
     error::Error as _,
@@ -73,6 +76,7 @@ pub struct Link {
     room: Semaphore,
     stream: Option<Multiplex>,
     ids: AtomicU64,
+    running: Running,
     down: Arc<Down>,
     standstill: Arc<Standstill>,
 }
@@ -132,7 +136,8 @@ impl Link {
             n => usize::try_from(n).unwrap_or(DEFAULT_CONCURRENCY).min(Semaphore::MAX_PERMITS),
         };
         let (ids, standstill) = (AtomicU64::new(1), Arc::default());
-        Ok(Self { client, bodies, room: Semaphore::new(room), stream, ids, down, standstill })
+        let running = Running::default();
+        Ok(Self { client, bodies, room: Semaphore::new(room), stream, ids, running, down, standstill })
     }
 
     /// The handshake's question, before there is a link.
@@ -145,13 +150,19 @@ impl Link {
     /// Makes a call and waits for its reply; `call.id` and `call.timeout_ms` are filled in. Dropping the future cancels
     /// the call: its reply, should it come, is dropped. The deadline moves while the plugin waits for another one that
     /// is being replaced.
-    pub async fn call(&self, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
+    pub async fn call(&self, call: Call, deadline: Instant) -> Result<Reply, CallError> {
+        self.call_for(&Line::default(), call, deadline).await
+    }
+
+    /// The same for a call with ancestors, on whose behalf the plugin may call others.
+    pub async fn call_for(&self, line: &Line, mut call: Call, deadline: Instant) -> Result<Reply, CallError> {
         call.id = self.ids.fetch_add(1, SeqCst);
         call.timeout_ms = left(deadline);
         let size = call.encoded_len();
         if size > MAX_FRAME {
             return Err(CallError::TooLarge(size));
         }
+        let _runs = self.running.enter(call.id, line);
         let reply = self.standstill.timeout_at(deadline, self.exchange(call, deadline)).await;
         self.notice(reply.unwrap_or(Err(CallError::Timeout)))
     }
@@ -180,6 +191,12 @@ impl Link {
     /// Waits for that time, which moves as deadlines do.
     pub async fn until(&self, deadline: Instant) {
         self.standstill.timeout_at(deadline, pending::<()>()).await;
+    }
+
+    /// Where a call comes from that runs in the plugin.
+    #[must_use]
+    pub fn line(&self, call: u64) -> Option<Line> {
+        self.running.line(call)
     }
 
     /// The plugin waits for another one that is being replaced, until this is dropped.

@@ -1,7 +1,6 @@
 //! Leads the application's exchanges through hooks, middleware and routes of all plugins: one task an exchange, streams
 //! that carry many of them, and a pair of unary calls for simple clients. Calls plugins through their links.
 
-mod ancestry;
 mod call;
 mod change;
 mod exchange;
@@ -23,8 +22,7 @@ mod verdict;
 pub use service::service;
 pub use table::Table;
 
-use crate::registry::Registry;
-use ancestry::Ancestry;
+use crate::{ancestry::Ancestry, registry::Registry};
 use arc_swap::ArcSwap;
 use exchange::Exchange;
 use parking_lot::Mutex;

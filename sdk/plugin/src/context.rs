@@ -19,6 +19,9 @@ use std::{
 };
 
 /// Valid from `initialize` on, in handlers, background work and `stop` too; cheap to clone.
+///
+/// The host knows for which of its calls a handler uses it, and lets through what would otherwise wait for itself while the
+/// plugin is reloaded. In a task that the handler spawns it does not.
 #[derive(Clone)]
 pub struct PluginContext(Arc<Inner>);
 
@@ -103,6 +106,25 @@ impl PluginContext {
     }
 
     /// Runs the handler at that point; hooks with a higher priority run earlier, 100 is the usual one.
+    ///
+    /// ```
+    /// # use rockstar_plugin::{HookType, Result, json, testing::{MockPluginContext, Request}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let ctx = mock.context();
+    /// ctx.register_hook(HookType::PreRequest, 200, |hook| async move {
+    ///     let request = hook.context();
+    ///     if request.get_header("x-api-key").is_none() {
+    ///         request.json(401, &json!({"error": "unauthorized"}));
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # assert_eq!(mock.request(Request::get("/")).await.status(), Some(401));
+    /// # assert_eq!(mock.request(Request::get("/").header("x-api-key", "k")).await.status(), Some(200));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn register_hook<F, R>(&self, kind: HookType, priority: i32, handler: F) -> Result<(), HostError>
     where
         F: Fn(HookContext) -> R + Send + Sync + 'static,

@@ -1,6 +1,6 @@
 //! Calls of the plugin's handlers: one by one, or many on one stream told apart by id.
 
-use crate::{PluginContext, outcome::failure};
+use crate::{PluginContext, behalf::Behalf, outcome::failure};
 use parking_lot::Mutex;
 use rockstar_proto::{
     plugin::{Call, Reply, call, reply},
@@ -23,7 +23,7 @@ pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
         return refused(id, Class::NotFound, format!("no handler '{}' is registered", call.handler));
     };
     call.handler.clear();
-    let reply = handler.run(call, ctx).await.unwrap_or_else(reply::Reply::Failure);
+    let reply = Behalf::of(id).scope(handler.run(call, ctx)).await.unwrap_or_else(reply::Reply::Failure);
     Reply { id, reply: Some(reply) }
 }
 

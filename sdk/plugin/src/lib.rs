@@ -27,6 +27,7 @@
 //! }
 //! ```
 
+mod behalf;
 mod bodies;
 mod cache;
 mod config;

@@ -10,14 +10,19 @@ use std::{fmt, future::Future, sync::Arc};
 /// Registers routes. A path is fixed (`/api/status`), or has parameters: `:name` for one segment, a last `*name` for the
 /// rest; [`Context::param`] gives them. A HEAD that no plugin serves is served as GET.
 ///
-/// ```no_run
-/// # use rockstar_plugin::{PluginContext, Result, json};
-/// # async fn f(ctx: PluginContext) -> Result {
+/// ```
+/// # use rockstar_plugin::{Result, json, testing::{MockPluginContext, Request}};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # let ctx = mock.context();
 /// let router = ctx.router();
 /// router.get("/api/users/:id", |c| async move {
 ///     c.json(200, &json!({"id": c.param("id")}));
 ///     Ok(())
 /// }).await?;
+/// # let outcome = mock.request(Request::get("/api/users/7")).await;
+/// # assert_eq!((outcome.status(), outcome.json()), (Some(200), json!({"id": "7"})));
 /// # Ok(())
 /// # }
 /// ```

@@ -41,10 +41,10 @@ impl Pipeline {
         let began = Instant::now();
         let deadline = exchange.deadline.min(began + slot.policies().hook_timeout);
         let inside = exchange.enter(pass.instance().generation());
-        let link = pass.instance().link();
+        let (link, line) = (pass.instance().link(), exchange.line());
         let reply = match upload_of(&call) {
-            None => link.call(call, deadline).await,
-            Some(id) => self.transfers.call(link, call, id, slot.policies().hook_timeout).await,
+            None => link.call_for(line, call, deadline).await,
+            Some(id) => self.transfers.call(link, line, call, id, slot.policies().hook_timeout).await,
         };
         drop(inside);
         match reply {

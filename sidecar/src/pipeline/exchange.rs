@@ -1,7 +1,6 @@
 //! What is known of one exchange while it goes through the plugins. Memory only.
 
 use super::{
-    ancestry::{Inside, Lineage},
     change,
     parked::Parked,
     point::{Moment, Point},
@@ -10,6 +9,7 @@ use super::{
     verdict::Refused,
 };
 use crate::{
+    ancestry::{Inside, Line, Lineage},
     instance::Generation,
     slot::{Caller, Slot},
 };
@@ -147,11 +147,16 @@ impl Exchange {
     /// As which it asks to be let in.
     pub(super) fn caller(&self, slot: &Slot) -> Caller {
         let current = slot.current().map(|instance| instance.generation());
-        Caller { deadline: self.deadline, inside: current.filter(|generation| self.lineage.is_inside(*generation)) }
+        Caller { deadline: self.deadline, inside: current.filter(|generation| self.line().is_inside(*generation)) }
     }
 
     pub(super) fn enter(&self, generation: Generation) -> Inside {
-        self.lineage.enter(generation)
+        self.line().enter(generation)
+    }
+
+    /// Where its calls come from.
+    pub(super) const fn line(&self) -> &Line {
+        self.lineage.line()
     }
 
     /// The message for one hook, or middleware's first half; bodies only where it asked for them.

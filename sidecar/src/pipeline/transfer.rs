@@ -3,6 +3,7 @@
 //! between, and HTTP/2's windows make the sender wait for the reader. Calls plugins.
 
 use crate::{
+    ancestry::Line,
     link::{CallError, Link, Transfer},
     slot::{Parked, Pass},
 };
@@ -175,9 +176,16 @@ impl Transfers {
     }
 
     /// A call of a plugin that may read that body. It has `patience` without progress: each piece gives it anew.
-    pub(super) async fn call(&self, link: &Link, call: Call, id: u64, patience: Duration) -> Result<Reply, CallError> {
+    pub(super) async fn call(
+        &self,
+        link: &Link,
+        line: &Line,
+        call: Call,
+        id: u64,
+        patience: Duration,
+    ) -> Result<Reply, CallError> {
         let progress = Mutex::new(Instant::now());
-        let mut calling = pin!(link.call(call, Instant::now() + FAR));
+        let mut calling = pin!(link.call_for(line, call, Instant::now() + FAR));
         let mut relaying = pin!(self.relay(link, id, &progress));
         let mut relayed = false;
         loop {

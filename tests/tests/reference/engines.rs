@@ -73,7 +73,7 @@ impl Services {
             "name": name, "version": "1.0.0", "description": "A test", "author": "Me", "permissions": switches(permissions),
         });
         fs::write(directory.join("plugin.json"), manifest.to_string()).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_services-plugin"), directory.join(name)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_commanded-plugin"), directory.join(name)).unwrap();
     }
 
     /// Writes the plugins file; a running sidecar follows it.

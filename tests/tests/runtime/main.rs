@@ -7,6 +7,7 @@ mod app;
 mod bodies;
 mod database;
 mod disk;
+mod examples;
 mod faults;
 mod hooks;
 mod hostile;
