@@ -270,6 +270,9 @@ pub struct Backends {
     /// the framework's configuration
     #[prost(message, optional, tag = "5")]
     pub config: ::core::option::Option<super::super::types::v1::Map>,
+    /// drop_newest | drop_oldest; "" = drop_newest
+    #[prost(string, tag = "6")]
+    pub event_overflow: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignment {
