@@ -9,6 +9,7 @@ use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
     Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance,
     control_server::{Control, ControlServer},
+    failure_record::Class,
     from_instance,
     group_state::Outcome,
     to_instance,
@@ -198,6 +199,33 @@ async fn a_snapshot_runs_and_a_bad_revision_goes_back() {
         );
     }
     assert!(client.is_loaded(name()).await.unwrap().into_inner().loaded);
+}
+
+fn several(plan_generation: u64, targets: &[&(Assignment, RevisionBody)]) -> Option<Snapshot> {
+    let first = snapshot(plan_generation, targets[0], None)?;
+    let (target, bodies) = targets.iter().map(|t| (t.0.clone(), t.1.clone())).unzip();
+    Some(Snapshot { target, bodies, ..first })
+}
+
+#[tokio::test]
+async fn a_plugin_without_room_waits_and_runs_once_there_is_some() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let first = version(&sidecar, &plugin("first"), Duration::ZERO);
+    let second = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("second") }, Duration::ZERO);
+    let limit = (200 << 20).to_string();
+    sidecar.start_as(&[&ARGUMENTS[..], &["--memory-limit", &limit]].concat());
+    operator.says.send_replace(several(1, &[&first, &second]));
+    sidecar.until("a failure", || !operator.failures().is_empty()).await;
+    let failure = operator.failures()[0].clone();
+    assert_eq!((failure.plugin.as_str(), failure.reason.as_str()), ("second", "NeedsPodRestart"));
+    assert_eq!(failure.class(), Class::Environment);
+    assert!(failure.message.contains("more than the 200 MiB of its container"), "{}", failure.message);
+    assert!(operator.runs("first", "1.0.0"));
+
+    // Of the same plan: what waits is not condemned.
+    operator.says.send_replace(several(1, &[&second]));
+    sidecar.until("second 2.0.0", || operator.runs("second", "2.0.0")).await;
 }
 
 #[tokio::test]
