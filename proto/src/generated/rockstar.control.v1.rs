@@ -143,6 +143,9 @@ pub struct PluginState {
     /// every connected app stream has seen the interests with it
     #[prost(bool, tag = "10")]
     pub acknowledged: bool,
+    /// "N/MAX errors in WINDOW", while it is disabled or alerts because of it; "" = neither
+    #[prost(string, tag = "11")]
+    pub threshold_exceeded: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailureRecord {
