@@ -228,6 +228,25 @@ mod tests {
         assert!(composed(&observed, &mut memory).notes.is_empty());
     }
 
+    fn host_says(observed: &Observed, memory: &mut Memory, kind: &str) -> Option<(String, String)> {
+        let report = composed(observed, memory);
+        let condition = report.host.conditions.into_iter().find(|c| c.type_ == kind)?;
+        Some((condition.status, condition.message))
+    }
+
+    #[test]
+    fn what_the_kernels_enforce_is_said() {
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({}))]);
+        assert_eq!(host_says(&observed, &mut memory, "SandboxEnforced"), None, "no sidecar has told");
+        let mut tell = |text: &str| {
+            Arc::make_mut(&mut observed.attached[0].report).sandbox = text.into();
+            host_says(&observed, &mut memory, "SandboxEnforced").unwrap()
+        };
+        assert_eq!(tell("enforced").0, "True");
+        let lacking = ("False".to_owned(), "partial: no Landlock (in web-1)".to_owned());
+        assert_eq!(tell("partial: no Landlock"), lacking);
+    }
+
     fn exceeding(observed: &mut Observed, disabled: bool) {
         let state = &mut Arc::make_mut(&mut observed.attached[0].report).plugins[0];
         (state.disabled_by_threshold, state.threshold_exceeded) = (disabled, "100/100 errors in 5m".into());
