@@ -36,6 +36,25 @@ pub enum EventOverflow {
     DropOldest,
 }
 
+impl EventOverflow {
+    pub const ALL: [Self; 2] = [Self::DropNewest, Self::DropOldest];
+
+    /// As it is written in files, and told to a sidecar.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DropNewest => "drop_newest",
+            Self::DropOldest => "drop_oldest",
+        }
+    }
+
+    /// What an operator tells. A word that this version does not know drops what comes last.
+    #[must_use]
+    pub fn told(word: &str) -> Self {
+        Self::ALL.into_iter().find(|overflow| overflow.name() == word).unwrap_or_default()
+    }
+}
+
 /// Entries that cannot be read as configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigurationError {
@@ -96,6 +115,14 @@ mod tests {
         let entries = [("app.yaml", "database: {port: 5432, host: a}"), ("database.host", "b"), ("x.toml", "y = 1")];
         let wanted = json!({"database": {"port": 5432, "host": "b"}, "y": 1});
         assert_eq!(Value::Object(read(&entries).unwrap()), wanted);
+    }
+
+    #[test]
+    fn what_is_not_known_drops_what_comes_last() {
+        for overflow in EventOverflow::ALL {
+            assert_eq!(EventOverflow::told(overflow.name()), overflow);
+        }
+        assert_eq!([EventOverflow::told(""), EventOverflow::told("drop_all")], [EventOverflow::DropNewest; 2]);
     }
 
     #[test]
