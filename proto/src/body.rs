@@ -9,6 +9,18 @@ use bytes::Bytes;
 /// The largest body, and the largest piece of one, that travels in a message.
 pub const MAX_WHOLE: usize = 64 << 10;
 
+/// Bytes of one body that its reader has not read: more than that its sender keeps.
+pub const STREAM_WINDOW: u32 = 256 << 10;
+
+/// The most that HTTP/2 knows: bodies that nobody reads must not hold up the others.
+pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Calls that are broken off before they began, more than which HTTP/2 takes for an attack.
+pub const BROKEN_OFF: usize = 4096;
+
+/// Requests whose bodies one plugin reads at once.
+pub const MAX_UPLOADS: usize = 64;
+
 /// Ids from here on are of bodies that the server of a Transfer call sends; below of those that its client sends.
 pub const SENT_BY_SERVER: u64 = 1 << 63;
 

@@ -11,9 +11,12 @@ use crate::{
     peers,
     pipeline::{self, Pipeline},
 };
-use rockstar_proto::app::{
-    events_server::EventsServer, metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer,
-    services_server::ServicesServer,
+use rockstar_proto::{
+    app::{
+        events_server::EventsServer, metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer,
+        services_server::ServicesServer,
+    },
+    body::{BROKEN_OFF, CONNECTION_WINDOW, STREAM_WINDOW},
 };
 use std::{
     fs, io,
@@ -23,10 +26,6 @@ use std::{
 };
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::Server;
-
-const WINDOW: u32 = 1 << 20;
-/// A body that nobody reads must not hold up the others.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -79,8 +78,9 @@ pub async fn serve(
     let shared = Arc::clone(manager.shared());
     let connections = peers::of_others(listener, "the application's socket", manager.spawner().clone());
     Server::builder()
-        .initial_stream_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_pending_accept_reset_streams(Some(BROKEN_OFF))
         .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
         .add_service(MetricsServer::new(metrics::Service(Arc::clone(&manager))))
         .add_service(EventsServer::new(events::Service::new(Arc::clone(&shared.bus))))

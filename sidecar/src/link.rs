@@ -12,6 +12,7 @@ use futures::stream::{self, StreamExt};
 use multiplex::Multiplex;
 use prost::Message;
 use rockstar_proto::{
+    body::MAX_UPLOADS,
     plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
     types::{Chunk, Empty, Failure},
 };
@@ -28,7 +29,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, Semaphore, mpsc},
+    sync::{Notify, Semaphore, SemaphorePermit, mpsc},
     time::{Instant, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -55,6 +56,11 @@ pub enum CallError {
     Protocol(String),
     #[error("message of {0} bytes is larger than {MAX_FRAME}")]
     TooLarge(usize),
+    #[error("the plugin reads as many request bodies as it may: {MAX_UPLOADS}")]
+    Busy,
+    /// What the client did in the middle of its request's body.
+    #[error("the client {0}")]
+    Client(&'static str),
 }
 
 /// Why a lifecycle call failed.
@@ -74,6 +80,8 @@ pub struct Link {
     bodies: PluginClient<Channel>,
     /// Calls in flight.
     room: Semaphore,
+    /// Those of them that read large bodies, which take their time: they have a room of their own.
+    uploads: Semaphore,
     stream: Option<Multiplex>,
     ids: AtomicU64,
     running: Running,
@@ -137,7 +145,8 @@ impl Link {
         };
         let (ids, standstill) = (AtomicU64::new(1), Arc::default());
         let running = Running::default();
-        Ok(Self { client, bodies, room: Semaphore::new(room), stream, ids, running, down, standstill })
+        let (room, uploads) = (Semaphore::new(room), Semaphore::new(MAX_UPLOADS));
+        Ok(Self { client, bodies, room, uploads, stream, ids, running, down, standstill })
     }
 
     /// The handshake's question, before there is a link.
@@ -185,7 +194,14 @@ impl Link {
         let named = stream::once(ready(Chunk { transfer: id, ..Chunk::default() }));
         let mut client = self.bodies.clone();
         let call = client.transfer(named.chain(ReceiverStream::new(outgoing)));
-        Ok(Transfer { chunks, answers: within(deadline, call).await?.into_inner() })
+        let answers = self.notice(within(deadline, call).await)?.into_inner();
+        Ok(Transfer { chunks, answers })
+    }
+
+    /// None: the plugin reads as many bodies as it may.
+    #[must_use]
+    pub fn room_for_upload(&self) -> Option<SemaphorePermit<'_>> {
+        self.uploads.try_acquire().ok()
     }
 
     /// Waits for that time, which moves as deadlines do.

@@ -27,13 +27,18 @@ use arc_swap::ArcSwap;
 use exchange::Exchange;
 use parking_lot::Mutex;
 use rockstar_proto::app::Enter;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 use tokio::sync::{Semaphore, watch};
 use transfer::Transfers;
 
+/// Where nothing but the movement of a body is timed.
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Exchanges whose post_response hooks run at once; those beyond go without, counted.
 const POST_RESPONSE: usize = 1024;
 

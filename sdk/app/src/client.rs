@@ -11,7 +11,10 @@ use futures::future::BoxFuture;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rand::Rng;
-use rockstar_proto::app::{InterestSet, Seen, pipeline_client::PipelineClient};
+use rockstar_proto::{
+    app::{InterestSet, Seen, pipeline_client::PipelineClient},
+    body::{CONNECTION_WINDOW, STREAM_WINDOW},
+};
 use std::{
     future::Future,
     io,
@@ -40,9 +43,6 @@ const CONNECT: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 const MAX_LANES: usize = 4;
-const STREAM_WINDOW: u32 = 1 << 20;
-/// A body that nobody reads must not hold up the others.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 /// How often the sidecar is asked whether the interests are still in force.
 const PING: Duration = Duration::from_millis(250);
 

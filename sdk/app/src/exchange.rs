@@ -7,7 +7,7 @@ use crate::{
     interests::Match,
     lane::{Answer, Lost, Ticket},
     message::{self, Content},
-    transfer::{self, Progress},
+    transfer::{self, Progress, SendError},
     values::{Cause, ContextValues},
 };
 use bytes::Bytes;
@@ -30,7 +30,7 @@ const MAX_FRAME: usize = 256 << 10;
 /// The sidecar itself answers at the exchange's end; this is for one that does not.
 const GRACE: Duration = Duration::from_secs(1);
 /// Of a request whose body is on its way: what moves is not late.
-const FAR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const FAR: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_BODY: u64 = MAX_WHOLE as u64;
 
 pub(crate) struct Exchange {
@@ -164,11 +164,20 @@ impl Exchange {
         let progress = Progress::new();
         tokio::select! {
             biased;
-            answer = ticket.ask(Frame::Enter(enter), FAR) => answer.map_err(|lost| self.lost(lost)),
-            error = transfer::send(self.client.bodies(), id, body, &progress) => {
-                Err(Before::Answer(Refused::unreadable(&error).answer()))
-            }
-            () = progress.stalled(self.limit + GRACE) => Err(self.lost(Lost::Timeout)),
+            answer = ticket.ask(Frame::Enter(enter), FAR) => answer.map_err(|lost| self.lost_body(lost, &progress)),
+            error = transfer::send(self.client.bodies(), id, body, &progress) => Err(match error {
+                SendError::Read(error) => Before::Answer(Refused::unreadable(&error).answer()),
+                SendError::Unreachable => self.lost(Lost::Broken),
+            }),
+            () = progress.stalled(self.limit + GRACE) => Err(self.lost_body(Lost::Timeout, &progress)),
+        }
+    }
+
+    /// A handler could not have what is gone of the body.
+    fn lost_body(&self, lost: Lost, progress: &Progress) -> Before {
+        match progress.has_begun() {
+            true => Before::Answer(unavailable(lost)),
+            false => self.lost(lost),
         }
     }
 

@@ -16,68 +16,85 @@ use std::{
     future::{pending, ready},
     mem,
     pin::pin,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
     time::Duration,
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
-
-/// How long a plugin has to begin with a body that it offered.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An id that no other body of this sidecar's applications has.
 pub(crate) fn id() -> u64 {
     rand::random::<u64>() & !SENT_BY_SERVER
 }
 
+/// Why a body was not sent to its end.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    Read(BoxError),
+    Unreachable,
+}
+
 /// When something last moved.
 #[derive(Debug)]
-pub(crate) struct Progress(Mutex<Instant>);
+pub(crate) struct Progress {
+    last: Mutex<Instant>,
+    begun: AtomicBool,
+}
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
+        Self { last: Mutex::new(Instant::now()), begun: AtomicBool::new(false) }
     }
 
     fn note(&self) {
-        *self.0.lock() = Instant::now();
+        *self.last.lock() = Instant::now();
+    }
+
+    /// Whether a part of the body is gone.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(SeqCst)
     }
 
     /// Returns once nothing has moved for that long.
     pub(crate) async fn stalled(&self, patience: Duration) {
         loop {
-            let last = *self.0.lock();
+            let last = *self.last.lock();
             sleep_until(last + patience).await;
-            if *self.0.lock() == last {
+            if *self.last.lock() == last {
                 return;
             }
         }
     }
 }
 
-/// Sends the body once a plugin reads it; until then it stays as it is. Returns only if it cannot be read: dropping this
+/// Sends the body once a plugin reads it; until then it stays as it is. Returns only if it cannot be sent: dropping this
 /// ends the call.
 pub(crate) async fn send<B>(
     client: PipelineClient<Channel>,
     id: u64,
     body: &mut Body<B>,
     progress: &Progress,
-) -> BoxError
+) -> SendError
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     let (chunks, outgoing) = mpsc::channel(1);
-    if let Ok(mut answers) = open(client, id, ReceiverStream::new(outgoing)).await
-        && matches!(answers.message().await, Ok(Some(_)))
-    {
+    let Ok(mut answers) = open(client, id, ReceiverStream::new(outgoing)).await else { return SendError::Unreachable };
+    if matches!(answers.message().await, Ok(Some(_))) {
         // Whatever comes of it, nobody else can have it now.
+        progress.begun.store(true, SeqCst);
         let body = mem::replace(body, Body::whole(Bytes::new()));
-        if let Err(error) = write(body, id, &chunks, progress).await {
-            return error;
+        tokio::select! {
+            written = write(body, id, &chunks, progress) => if let Err(error) = written {
+                return SendError::Read(error);
+            },
+            // Nobody reads on.
+            _ = answers.message() => {}
         }
         let _ = answers.message().await;
     }
@@ -109,10 +126,8 @@ pub(crate) fn receive(
     client: PipelineClient<Channel>,
     id: u64,
 ) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static {
-    let answers = async move {
-        let opened = timeout(PATIENCE, open(client, id, stream::pending())).await;
-        Ok::<_, BoxError>(data(opened.map_err(|_| "the sidecar did not send the body in time")??))
-    };
+    // A call that says no more is ended when its answer is dropped; one that might would not be.
+    let answers = async move { Ok::<_, BoxError>(data(open(client, id, stream::empty()).await?)) };
     stream::once(answers).try_flatten()
 }
 

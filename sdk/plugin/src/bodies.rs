@@ -32,8 +32,10 @@ use tonic::{Status, Streaming};
 
 /// The host opens a call with a chunk that names the body.
 const FIRST: Duration = Duration::from_secs(5);
-/// How long the host has to bring a body that it announced, and to come for one.
+/// How long the host has to bring a body that it announced.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// And to come for one: it says so if it will not, but not of a handler that failed after all.
+const OFFERED: Duration = Duration::from_secs(600);
 
 pub(crate) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
 
@@ -46,6 +48,8 @@ pub enum BodyError {
     Broken(String),
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    #[error("the body has been read already")]
+    Taken,
 }
 
 /// A body, piece by piece. The client is not asked for more than is read.
@@ -84,6 +88,18 @@ impl BodyStream {
     }
 }
 
+/// A body that nobody has read yet is forgotten with its call.
+struct Unread {
+    id: u64,
+    bodies: Arc<Bodies>,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.bodies.coming.lock().remove(&self.id);
+    }
+}
+
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Bodies {
@@ -119,15 +135,11 @@ impl Bodies {
 
     fn receive(self: &Arc<Self>, id: u64, chunks: Streaming<Chunk>) -> Chunks {
         let (go, answers) = mpsc::channel(1);
-        self.coming.lock().insert(id, Coming { chunks, go: go.clone() });
+        self.coming.lock().insert(id, Coming { chunks, go });
         self.arrived.notify_waiters();
-        let bodies = Arc::clone(self);
-        // Ends when the host ends the call, whether or not somebody has read the body.
-        tokio::spawn(async move {
-            go.closed().await;
-            bodies.coming.lock().remove(&id);
-        });
-        ReceiverStream::new(answers).boxed()
+        let unread = Unread { id, bodies: Arc::clone(self) };
+        // Ends with its reader, or when the host ends the call.
+        ReceiverStream::new(answers).inspect(move |_| _ = &unread).boxed()
     }
 
     fn send(&self, id: u64) -> Result<Chunks, Status> {
@@ -146,7 +158,7 @@ impl Bodies {
         let data = data.map_ok(Into::into).map_err(Into::into).boxed();
         let mut offered = self.offered.lock();
         // The host came for none of these: their clients are gone.
-        offered.retain(|_, old| old.since.elapsed() < PATIENCE);
+        offered.retain(|_, old| old.since.elapsed() < OFFERED);
         offered.insert(id, Offered { data, since: Instant::now() });
         Body::transferred(id, size)
     }
@@ -168,8 +180,11 @@ impl Bodies {
         Ok(())
     }
 
-    /// A body as it came with a call.
-    pub(crate) fn read(self: &Arc<Self>, body: Option<&Body>) -> BodyStream {
+    /// A body as it came with a call; once.
+    pub(crate) fn read(self: &Arc<Self>, body: Option<&Body>, taken: bool) -> BodyStream {
+        if taken {
+            return BodyStream(stream::once(async { Err(BodyError::Taken) }).boxed());
+        }
         let Some(body) = body else { return BodyStream(stream::empty().boxed()) };
         if let Some(id) = body.transfer() {
             let bodies = Arc::clone(self);
@@ -181,10 +196,10 @@ impl Bodies {
 
     async fn open(&self, id: u64) -> Result<impl Stream<Item = Result<Bytes, BodyError>> + use<>, BodyError> {
         let coming = timeout(PATIENCE, self.coming(id)).await;
-        let Coming { chunks, go } = coming.map_err(|_| BodyError::Broken("it never came".to_owned()))?;
-        let asked = go.send(Ok(Chunk { transfer: id, ..Chunk::default() })).await;
+        let coming = coming.map_err(|_| BodyError::Broken("it never came".to_owned()))?;
+        let asked = coming.go.send(Ok(Chunk { transfer: id, ..Chunk::default() })).await;
         asked.map_err(|_| BodyError::Broken("the client went away".to_owned()))?;
-        Ok(data(chunks))
+        Ok(data(coming))
     }
 
     async fn coming(&self, id: u64) -> Coming {
@@ -199,14 +214,14 @@ impl Bodies {
 }
 
 /// What the host sends, up to the chunk that says that it is all.
-fn data(chunks: Streaming<Chunk>) -> impl Stream<Item = Result<Bytes, BodyError>> {
-    stream::try_unfold(Some(chunks), |chunks| async move {
-        let Some(mut chunks) = chunks else { return Ok(None) };
-        let chunk = chunks.message().await.map_err(|status| BodyError::Broken(status.message().to_owned()))?;
+fn data(coming: Coming) -> impl Stream<Item = Result<Bytes, BodyError>> {
+    stream::try_unfold(Some(coming), |coming| async move {
+        let Some(mut coming) = coming else { return Ok(None) };
+        let chunk = coming.chunks.message().await.map_err(|status| BodyError::Broken(status.message().to_owned()))?;
         let chunk = chunk.ok_or_else(|| BodyError::Broken("the client went away".to_owned()))?;
         match chunk.failure {
             Some(failure) => Err(BodyError::Broken(failure.text)),
-            None => Ok(Some((chunk.data, (!chunk.end).then_some(chunks)))),
+            None => Ok(Some((chunk.data, (!chunk.end).then_some(coming)))),
         }
     })
 }

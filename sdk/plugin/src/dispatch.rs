@@ -3,6 +3,7 @@
 use crate::{PluginContext, behalf::Behalf, outcome::failure};
 use parking_lot::Mutex;
 use rockstar_proto::{
+    body::MAX_UPLOADS,
     plugin::{Call, Reply, call, reply},
     types::failure::Class,
 };
@@ -71,7 +72,8 @@ struct Running(Arc<Mutex<HashMap<u64, AbortHandle>>>);
 
 impl Running {
     fn is_full(&self) -> bool {
-        self.0.lock().len() >= MAX_CONCURRENT
+        // Those that read large bodies come on top.
+        self.0.lock().len() >= MAX_CONCURRENT + MAX_UPLOADS
     }
 
     fn cancel(&self, id: u64) {

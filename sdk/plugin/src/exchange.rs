@@ -14,7 +14,10 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     mem,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 /// One exchange. Setters change the request before the handler ran, the response after it; in a route the response.
@@ -32,6 +35,7 @@ struct Exchange {
     values: Vec<ContextValue>,
     later_values: OnceLock<Vec<ContextValue>>,
     outcome: Mutex<Outcome>,
+    body_taken: AtomicBool,
 }
 
 /// What a handler did.
@@ -64,6 +68,7 @@ impl Context {
             values: call.values,
             later_values: OnceLock::new(),
             outcome: Mutex::default(),
+            body_taken: AtomicBool::new(false),
         }))
     }
 
@@ -146,7 +151,8 @@ impl Context {
     /// [`Router::stream`]: crate::Router::stream
     #[must_use]
     pub fn body_stream(&self) -> BodyStream {
-        self.0.plugin.bodies().read(self.0.request.body.as_ref())
+        let taken = self.0.body_taken.swap(true, SeqCst);
+        self.0.plugin.bodies().read(self.0.request.body.as_ref(), taken)
     }
 
     /// The response's status, once there is a response.

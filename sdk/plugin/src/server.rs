@@ -1,17 +1,16 @@
 //! Serves a plugin on the socket that its host chose, until the host ends the process.
 
 use crate::{ManifestError, Plugin, PluginContext, host::Host, manifest, service::PluginService};
-use rockstar_proto::plugin::plugin_server::PluginServer;
+use rockstar_proto::{
+    body::{BROKEN_OFF, CONNECTION_WINDOW, STREAM_WINDOW},
+    plugin::plugin_server::PluginServer,
+};
 use std::{env, future::Future, io, path::PathBuf, process::ExitCode};
 use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
 };
 use tokio_stream::wrappers::UnixListenerStream;
-
-const STREAM_WINDOW: u32 = 1 << 20;
-/// A body that nobody reads must not hold up the others.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// Why a plugin could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +86,7 @@ impl<P: Plugin> Server<P> {
         let serving = tonic::transport::Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_max_pending_accept_reset_streams(Some(BROKEN_OFF))
             .add_service(service)
             .serve_with_incoming(UnixListenerStream::new(listener));
         tokio::select! {

@@ -8,7 +8,10 @@ use crate::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rockstar_core::{duration, manifest::Manifest};
-use rockstar_proto::plugin::{self, Description};
+use rockstar_proto::{
+    body::{CONNECTION_WINDOW, STREAM_WINDOW},
+    plugin::{self, Description},
+};
 use rustix::process::Pid;
 use std::{io, path::Path, time::Duration};
 use tokio::{
@@ -33,9 +36,6 @@ const METHODS: [&str; 11] = [
 ];
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(5);
-const WINDOW: u32 = 1 << 20;
-/// A body that nobody reads must not hold up the others.
-const CONNECTION_WINDOW: u32 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
@@ -139,7 +139,7 @@ async fn channel(stream: UnixStream) -> Result<Channel, tonic::transport::Error>
         std::future::ready(stream)
     });
     Endpoint::from_static("http://localhost")
-        .initial_stream_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(connector)
         .await

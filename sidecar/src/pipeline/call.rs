@@ -53,6 +53,11 @@ impl Pipeline {
                 exchange.fail(point.moment(), verdict::too_large(point.moment()));
                 return Ok(None);
             }
+            Err(error @ (CallError::Busy | CallError::Client(_))) => {
+                // Nor is this.
+                exchange.fail(point.moment(), verdict::no_body(&error));
+                return Ok(None);
+            }
             Err(CallError::Unreachable(_)) if slot.lost(pass) => return Err(Lost),
             _ => {}
         }

@@ -112,14 +112,18 @@ impl Exchange {
         self.offers.extend(offer);
     }
 
-    /// Waits until that body is with the client, or will not be.
-    pub(super) async fn written_body(&mut self, body: Option<u64>) -> Written {
-        // Of HEAD nobody reads a body.
-        let read = self.request.method != "HEAD";
-        match self.offers.iter_mut().find(|offer| read && Some(offer.id()) == body) {
+    /// Waits until that body is where it belongs, or will not be.
+    pub(super) async fn written(&mut self, body: Option<u64>) -> Written {
+        match self.offers.iter_mut().find(|offer| Some(offer.id()) == body) {
             Some(offer) => offer.written().await,
             None => Written::default(),
         }
+    }
+
+    /// Whether anybody reads the response's body.
+    pub(super) fn shows_body(&self) -> bool {
+        let status = self.response.as_ref().map_or(0, |response| response.status);
+        self.request.method != "HEAD" && !matches!(status, 100..=199 | 204 | 304)
     }
 
     pub(super) fn announces_body(&self) -> bool {
@@ -306,7 +310,7 @@ impl Exchange {
     }
 
     /// The response was written as it is known, or as the application says where it never showed it.
-    pub(super) fn written(&mut self, unseen: Option<Response>, status: u32) {
+    pub(super) fn was_written(&mut self, unseen: Option<Response>, status: u32) {
         self.restart_clock();
         let response = self.response.get_or_insert_default();
         if let Some(unseen) = unseen {

@@ -67,7 +67,7 @@ impl Pipeline {
 
     /// Nobody waits for this any more.
     pub(super) async fn written(&self, exchange: &mut Exchange, written: Written) {
-        exchange.written(written.response, written.status);
+        exchange.was_written(written.response, written.status);
         if written.aborted {
             return self.cancelled(exchange).await;
         }

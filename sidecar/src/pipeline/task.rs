@@ -4,8 +4,8 @@ use super::{Pipeline, exchange::Exchange};
 use crate::link::MAX_FRAME;
 use prost::Message;
 use rockstar_proto::{
-    app::{Enter, HostFrame, Proceed, Want, app_frame, host_frame::Frame},
-    types::Response,
+    app::{Enter, HostFrame, Want, app_frame, host_frame::Frame},
+    types::{Body, Response},
 };
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::{
@@ -55,15 +55,15 @@ impl Task {
         let pipeline = Arc::clone(&self.pipeline);
         let before = unless_gone(&mut self.inbox, pipeline.before(&mut self.exchange)).await;
         let Some(frame) = before else { return pipeline.cancelled(&mut self.exchange).await };
-        let (want, body) = (wanted(&frame), body_of(&frame));
-        self.send(frame).await;
-        match want {
-            Some(0) => drop(self.exchange.written_body(body).await),
-            Some(want) => self.handling(&pipeline, want, place).await,
-            None => {
+        match self.send(frame).await {
+            Said { step: Step::Proceed(0), body } => {
                 drop(place);
-                let written = self.exchange.written_body(body).await;
-                pipeline.written(&mut self.exchange, written).await;
+                self.exchange.written(body).await;
+            }
+            Said { step: Step::Proceed(want), .. } => self.handling(&pipeline, want, place).await,
+            said => {
+                drop(place);
+                self.written(&pipeline, said).await;
             }
         }
     }
@@ -74,13 +74,12 @@ impl Task {
         if let Some(app_frame::Frame::Handled(response)) = frame {
             let after = unless_gone(&mut self.inbox, pipeline.after(&mut self.exchange, response)).await;
             let Some(answer) = after else { return pipeline.cancelled(&mut self.exchange).await };
-            let told = matches!(answer, Frame::Finish(_)) && want & Want::Written as u32 != 0;
-            let body = body_of(&answer);
-            self.send(answer).await;
-            frame = match told {
-                true => self.next().await,
-                false => Some(app_frame::Frame::Written(self.exchange.written_body(body).await)),
-            };
+            let said = self.send(answer).await;
+            if said.step == Step::Answer || want & Want::Written as u32 == 0 {
+                drop(place);
+                return self.written(pipeline, said).await;
+            }
+            frame = self.next().await;
         }
         drop(place);
         match frame {
@@ -92,6 +91,13 @@ impl Task {
         }
     }
 
+    /// The application has its answer, and says no more.
+    async fn written(&mut self, pipeline: &Pipeline, said: Said) {
+        let body = said.body.filter(|_| self.exchange.shows_body());
+        let written = self.exchange.written(body).await;
+        pipeline.written(&mut self.exchange, written).await;
+    }
+
     /// The application's next frame; none if it is gone.
     async fn next(&mut self) -> Option<app_frame::Frame> {
         match self.patience {
@@ -100,15 +106,17 @@ impl Task {
         }
     }
 
-    async fn send(&mut self, frame: Frame) {
-        let mut frame = self.outbox.frame(frame);
-        if frame.encoded_len() > MAX_FRAME {
+    async fn send(&mut self, frame: Frame) -> Said {
+        let mut sent = self.outbox.frame(frame);
+        if sent.encoded_len() > MAX_FRAME {
             // Only the plugins can have made it so large.
             let answer = Response { status: 500, ..Response::default() };
-            frame = self.outbox.frame(Frame::Answer(answer));
+            sent = self.outbox.frame(Frame::Answer(answer));
         }
+        let said = Said::of(sent.frame.as_ref());
         // An application that does not read its answers has lost them.
-        let _ = timeout_at(self.exchange.deadline, self.outbox.answers.send(Ok(frame))).await;
+        let _ = timeout_at(self.exchange.deadline, self.outbox.answers.send(Ok(sent))).await;
+        said
     }
 }
 
@@ -118,20 +126,34 @@ impl Outbox {
     }
 }
 
-/// What the application is asked for; none if it has its answer.
-const fn wanted(frame: &Frame) -> Option<u32> {
-    match frame {
-        Frame::Proceed(Proceed { want, .. }) => Some(*want),
-        _ => None,
-    }
+/// What the application was told.
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    step: Step,
+    /// The large body that goes with it.
+    body: Option<u64>,
 }
 
-/// The large body that goes with it.
-fn body_of(frame: &Frame) -> Option<u64> {
-    match frame {
-        Frame::Proceed(proceed) => proceed.change.as_ref()?.body.as_ref()?.transfer(),
-        Frame::Answer(answer) => answer.body.as_ref()?.transfer(),
-        Frame::Finish(change) => change.body.as_ref()?.transfer(),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Run the handler, and send these bits of Want.
+    Proceed(u32),
+    /// Write the handler's response.
+    Finish,
+    Answer,
+}
+
+impl Said {
+    fn of(frame: Option<&Frame>) -> Self {
+        let (step, body) = match frame {
+            Some(Frame::Proceed(proceed)) => {
+                (Step::Proceed(proceed.want), proceed.change.as_ref().and_then(|change| change.body.as_ref()))
+            }
+            Some(Frame::Finish(change)) => (Step::Finish, change.body.as_ref()),
+            Some(Frame::Answer(answer)) => (Step::Answer, answer.body.as_ref()),
+            None => (Step::Answer, None),
+        };
+        Self { step, body: body.and_then(Body::transfer) }
     }
 }
 

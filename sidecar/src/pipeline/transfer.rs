@@ -2,6 +2,7 @@
 //! belongs to. What a plugin reads goes from the application to it, what it answers the other way; nothing is kept in
 //! between, and HTTP/2's windows make the sender wait for the reader. Calls plugins.
 
+use super::FAR;
 use crate::{
     ancestry::Line,
     link::{CallError, Link, Transfer},
@@ -40,8 +41,8 @@ const MAX_WAITING: usize = 4096;
 const FIRST: Duration = Duration::from_secs(5);
 /// How long the application has to come for a body.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A call with a body has no deadline of its own, as long as the body moves.
-const FAR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a client may pause in the middle of a body.
+const CLIENT: Duration = Duration::from_secs(30);
 
 pub(super) type Chunks = BoxStream<'static, Result<Chunk, Status>>;
 
@@ -62,11 +63,26 @@ struct Upload {
     go: mpsc::Sender<Result<Chunk, Status>>,
 }
 
+/// A body that nobody has read yet is forgotten with its call.
+#[derive(Debug)]
+struct Unread {
+    id: u64,
+    transfers: Arc<Transfers>,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.transfers.uploads.lock().remove(&self.id);
+    }
+}
+
 #[derive(Debug)]
 struct Offered {
     from: Parked,
     /// The plugin's id of it.
     id: u64,
+    /// In bytes, 0 where it is not known.
+    size: u64,
     way: watch::Sender<Way>,
 }
 
@@ -88,7 +104,11 @@ pub(super) struct Offer {
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        self.transfers.offers.lock().remove(&self.id);
+        let unwanted = self.transfers.offers.lock().remove(&self.id);
+        // The plugin would keep it: who asks for it and does not read it has it dropped.
+        if let Some(Offered { from, id, .. }) = unwanted {
+            tokio::spawn(async move { from.instance().link().transfer(id, Instant::now() + FIRST).await.map(drop) });
+        }
     }
 }
 
@@ -141,25 +161,22 @@ impl Transfers {
         if uploads.contains_key(&id) {
             return Err(Status::already_exists(format!("body {id} waits already")));
         }
-        uploads.insert(id, Upload { chunks, go: go.clone() });
+        uploads.insert(id, Upload { chunks, go });
         drop(uploads);
         self.arrived.notify_waiters();
-        let transfers = Arc::clone(self);
-        // Ends when the application ends the call, whether or not a plugin has read the body.
-        tokio::spawn(async move {
-            go.closed().await;
-            transfers.uploads.lock().remove(&id);
-        });
-        Ok(ReceiverStream::new(answers).boxed())
+        let unread = Unread { id, transfers: Arc::clone(self) };
+        // Ends with its reader, or when the application ends the call.
+        Ok(ReceiverStream::new(answers).inspect(move |_| _ = &unread).boxed())
     }
 
     async fn send(&self, id: u64) -> Result<Chunks, Status> {
         let offered = self.offers.lock().remove(&id);
         let gone = || Status::not_found("no such body: nobody came for it in time, or its exchange is over");
-        let Offered { from, id: theirs, way } = offered.ok_or_else(gone)?;
+        let Offered { from, id: theirs, size, way } = offered.ok_or_else(gone)?;
         way.send_replace(Way::Taken);
-        let sending = Sending { id, from, way, bytes: 0, whole: false };
-        let transfer = sending.from.instance().link().transfer(theirs, Instant::now() + PATIENCE).await;
+        let sending = Sending { id, from, way, size, bytes: 0, ended: false };
+        // Some servers say nothing before the first piece, for which an event stream may take its time.
+        let transfer = sending.from.instance().link().transfer(theirs, Instant::now() + FAR).await;
         let transfer = transfer.map_err(|error| Status::aborted(error.to_string()))?;
         Ok(stream::unfold(Some((transfer, sending)), Sending::next).boxed())
     }
@@ -170,12 +187,13 @@ impl Transfers {
         let theirs = body.transfer()?;
         let id = SENT_BY_SERVER | self.next.fetch_add(1, Relaxed);
         let (way, watched) = watch::channel(Way::Offered);
-        self.offers.lock().insert(id, Offered { from: pass.park(), id: theirs, way });
+        self.offers.lock().insert(id, Offered { from: pass.park(), id: theirs, size: body.size, way });
         *body = rockstar_proto::types::Body::transferred(id, body.size);
         Some(Offer { id, way: watched, transfers: Arc::clone(self) })
     }
 
-    /// A call of a plugin that may read that body. It has `patience` without progress: each piece gives it anew.
+    /// A call of a plugin that may read that body. Neither side may let the other wait for longer than its patience; each
+    /// piece gives it anew.
     pub(super) async fn call(
         &self,
         link: &Link,
@@ -184,39 +202,54 @@ impl Transfers {
         id: u64,
         patience: Duration,
     ) -> Result<Reply, CallError> {
-        let progress = Mutex::new(Instant::now());
+        let _room = link.room_for_upload().ok_or(CallError::Busy)?;
+        let turn = Turn::new();
         let mut calling = pin!(link.call_for(line, call, Instant::now() + FAR));
-        let mut relaying = pin!(self.relay(link, id, &progress));
+        let mut relaying = pin!(self.relay(link, id, &turn));
         let mut relayed = false;
         loop {
             tokio::select! {
                 biased;
                 reply = &mut calling => return reply,
-                () = &mut relaying, if !relayed => relayed = true,
-                () = stalled(link, &progress, patience) => return Err(CallError::Timeout),
+                relay = &mut relaying, if !relayed => {
+                    relay?;
+                    relayed = true;
+                }
+                error = turn.stalled(link, patience) => return Err(error),
             }
         }
     }
 
-    /// From the application to the plugin, once it reads. Stays until it is dropped: the plugin may still read what it has.
-    async fn relay(&self, link: &Link, id: u64, progress: &Mutex<Instant>) {
+    /// From the application to the plugin, once it reads, up to the end or as far as it reads.
+    async fn relay(&self, link: &Link, id: u64, turn: &Turn) -> Result<(), CallError> {
         let Upload { mut chunks, go } = self.upload(id).await;
-        let Ok(mut transfer) = link.transfer(id, Instant::now() + FAR).await else { return };
-        let asked = matches!(transfer.answers.message().await, Ok(Some(_)));
+        turn.pass_to(Side::Plugin);
+        let Transfer { chunks: to, mut answers } = link.transfer(id, Instant::now() + FAR).await?;
+        let asked = matches!(answers.message().await, Ok(Some(_)));
         if !asked || go.send(Ok(Chunk { transfer: id, ..Chunk::default() })).await.is_err() {
-            return;
+            return Ok(());
         }
-        loop {
-            // An application that goes away cancels the whole exchange.
-            let Ok(Some(chunk)) = chunks.message().await else { break };
-            let last = chunk.end;
-            if transfer.chunks.send(chunk).await.is_err() || last {
-                break;
+        let moved = async {
+            loop {
+                turn.pass_to(Side::Client);
+                let Ok(Some(chunk)) = chunks.message().await else { return Err(CallError::Client("went away")) };
+                turn.pass_to(Side::Plugin);
+                let last = chunk.end;
+                if to.send(chunk).await.is_err() || last {
+                    return Ok(());
+                }
             }
-            *progress.lock() = Instant::now();
+        };
+        tokio::select! {
+            moved = moved => {
+                moved?;
+                // The plugin may still read what it has.
+                while let Ok(Some(_)) = answers.message().await {}
+            }
+            // It reads no more.
+            _ = answers.message() => turn.pass_to(Side::Plugin),
         }
-        *progress.lock() = Instant::now();
-        std::future::pending().await
+        Ok(())
     }
 
     async fn upload(&self, id: u64) -> Upload {
@@ -230,13 +263,36 @@ impl Transfers {
     }
 }
 
-/// Returns once nothing has moved for that long.
-async fn stalled(link: &Link, progress: &Mutex<Instant>, patience: Duration) {
-    loop {
-        let last = *progress.lock();
-        link.until(last + patience).await;
-        if *progress.lock() == last {
-            return;
+/// Who of the two sides of an upload keeps the other waiting, since when.
+struct Turn(Mutex<(Side, Instant)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Plugin,
+}
+
+impl Turn {
+    fn new() -> Self {
+        Self(Mutex::new((Side::Client, Instant::now())))
+    }
+
+    fn pass_to(&self, side: Side) {
+        *self.0.lock() = (side, Instant::now());
+    }
+
+    /// Returns once one side has had its turn for too long; a client may be slower than a plugin.
+    async fn stalled(&self, link: &Link, patience: Duration) -> CallError {
+        loop {
+            let turn = *self.0.lock();
+            let (limit, error) = match turn.0 {
+                Side::Client => (patience.max(CLIENT), CallError::Client("sent nothing for too long")),
+                Side::Plugin => (patience, CallError::Timeout),
+            };
+            link.until(turn.1 + limit).await;
+            if *self.0.lock() == turn {
+                return error;
+            }
         }
     }
 }
@@ -247,13 +303,16 @@ struct Sending {
     id: u64,
     from: Parked,
     way: watch::Sender<Way>,
+    size: u64,
     bytes: u64,
-    whole: bool,
+    ended: bool,
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.way.send_replace(Way::Over { bytes: self.bytes, whole: self.whole });
+        // Who knows the size need not read up to the end.
+        let whole = if self.size == 0 { self.ended } else { self.bytes == self.size };
+        self.way.send_replace(Way::Over { bytes: self.bytes, whole });
     }
 }
 
@@ -266,7 +325,7 @@ impl Sending {
             Err(status) => return Some((Err(Status::aborted(status.message())), None)),
         };
         sending.bytes += chunk.data.len() as u64;
-        sending.whole = chunk.end;
+        sending.ended = chunk.end;
         let last = chunk.end || chunk.failure.is_some();
         let named = Chunk { transfer: sending.id, ..chunk };
         Some((Ok(named), (!last).then_some((transfer, sending))))

@@ -2,7 +2,7 @@
 //! deadline.
 
 use super::{
-    Pipeline,
+    FAR, Pipeline,
     task::{INBOX, Outbox, Task},
 };
 use parking_lot::Mutex;
@@ -41,6 +41,9 @@ impl Pipeline {
             0 => DEFAULT_PATIENCE,
             ms => Duration::from_millis(ms.into()),
         };
+        // A body that moves is not late.
+        let body = enter.request.as_ref().and_then(|request| request.body.as_ref()?.transfer());
+        let limit = if body.is_some() { FAR } else { patience + GRACE };
         let (frames, inbox) = mpsc::channel(INBOX);
         let (sender, answers) = mpsc::channel(INBOX);
         let handle = format!("{:032x}", rand::random::<u128>());
@@ -50,7 +53,7 @@ impl Pipeline {
         let task = Task::new(self, enter, inbox, outbox, Some(patience));
         // Ends at its deadline, if nobody finishes it.
         tokio::spawn(task.run(place));
-        kept.answer().await
+        kept.answer(limit).await
     }
 
     pub(super) async fn finish_exchange(&self, frame: AppFrame) -> Result<HostFrame, Status> {
@@ -60,7 +63,7 @@ impl Pipeline {
         let answered = matches!(said, app_frame::Frame::Handled(_));
         kept.frames.try_send(said).map_err(|_| Status::failed_precondition("the exchange is over"))?;
         match answered {
-            true => kept.answer().await,
+            true => kept.answer(kept.patience + GRACE).await,
             false => Ok(HostFrame { id: frame.id, exchange: frame.exchange, frame: None::<Frame> }),
         }
     }
@@ -76,9 +79,9 @@ impl Pipeline {
 }
 
 impl Kept {
-    async fn answer(&self) -> Result<HostFrame, Status> {
+    async fn answer(&self, limit: Duration) -> Result<HostFrame, Status> {
         let mut answers = self.answers.lock().await;
-        let answer = timeout(self.patience + GRACE, answers.recv()).await;
+        let answer = timeout(limit, answers.recv()).await;
         let answer = answer.map_err(|_| Status::deadline_exceeded("the exchange's time is over"))?;
         answer.unwrap_or_else(|| Err(Status::aborted("the exchange is over")))
     }

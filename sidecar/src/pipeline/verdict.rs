@@ -85,13 +85,23 @@ pub(super) fn body_too_large() -> Refused {
     Refused::new(413, format!("request body is larger than the {MAX_WHOLE} bytes that plugins can see"))
 }
 
+/// The request's body did not get to the plugin, by nobody's fault there.
+pub(super) fn no_body(error: &CallError) -> Refused {
+    match error {
+        CallError::Client(_) => Refused::new(408, format!("request timeout: {error}")),
+        _ => Refused::unavailable(format!("service unavailable: {error}"), 1),
+    }
+}
+
 /// A call without reply, as failure of the plugin. `limit` is what the call was given.
 pub(super) fn no_reply(point: Point<'_>, error: &CallError, limit: Duration) -> (Class, String) {
     match error {
         CallError::Timeout => (Class::Timeout, point.timeout(limit)),
         CallError::Unreachable(_) => (Class::Unreachable, error.to_string()),
         CallError::Failed(text) => (Class::Returned, text.clone()),
-        CallError::Protocol(_) | CallError::TooLarge(_) => (Class::Protocol, error.to_string()),
+        CallError::Protocol(_) | CallError::TooLarge(_) | CallError::Busy | CallError::Client(_) => {
+            (Class::Protocol, error.to_string())
+        }
     }
 }
 

@@ -69,6 +69,6 @@ const fn class(error: &CallError) -> Class {
         CallError::Timeout => Class::Timeout,
         CallError::Unreachable(_) => Class::Unreachable,
         CallError::Failed(_) => Class::Returned,
-        CallError::Protocol(_) | CallError::TooLarge(_) => Class::Protocol,
+        CallError::Protocol(_) | CallError::TooLarge(_) | CallError::Busy | CallError::Client(_) => Class::Protocol,
     }
 }

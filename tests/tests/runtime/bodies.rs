@@ -7,10 +7,16 @@ use crate::{
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
     time::timeout,
 };
 
@@ -153,6 +159,50 @@ async fn stalled_bodies_hold_up_nobody_else() {
     assert!(stalled.iter().all(|answer| answer.starts_with("HTTP/1.1 503 ")), "{stalled:?}");
     let text = "handler execution timeout: POST /stalled handler exceeded 3s timeout";
     assert!(world.log().contains(text), "{}", world.log());
+}
+
+/// Clients that neither go on nor go away are not the plugin's fault, nor do they keep others from it.
+#[tokio::test]
+async fn clients_that_stall_harm_neither_the_plugin_nor_others() {
+    let (world, app) = porter(json!({})).await;
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let mut clients = JoinSet::new();
+    for _ in 0..100 {
+        let (address, answers) = (app.address, Arc::clone(&answers));
+        clients.spawn(async move {
+            let head = [("content-length", "1000000000")];
+            let mut stream = http::sent(address, "POST", "/upload", &head, "").await.unwrap();
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            answers.lock().unwrap().push(answer);
+        });
+    }
+    // So many of them are read, the rest is refused.
+    world.until("36 answers", || async { answers.lock().unwrap().len() >= 36 }).await;
+    assert_eq!(app.get("/large/10").await.status, 200);
+    assert_eq!(*answers.lock().unwrap(), vec![*b"HTTP/1.1 503"; 36]);
+    clients.shutdown().await;
+    let read = || async { upload(app.address, "/upload", 10, false).await.contains("200 OK") };
+    world.until("room for another", read).await;
+    assert_eq!(world.health("porter").await.unwrap().error_count, 0);
+}
+
+/// All that they did not read is more than the plugin may have in memory.
+#[tokio::test]
+async fn clients_that_leave_a_download_are_noticed() {
+    let (world, app) = porter(json!({})).await;
+    let downloads = join_all((0..100).map(|_| http::sent(app.address, "GET", "/stream/5000000", &[], ""))).await;
+    for download in downloads {
+        download.unwrap().read_exact(&mut [0; 1000]).await.unwrap();
+    }
+    assert_eq!(app.get("/large/5000000").await.body.len(), 5_000_000);
+    for _ in 0..200 {
+        assert_eq!(http::request(app.address, "HEAD", "/large/1000000", &[], "").await.status, 200);
+    }
+    // Nothing is under way that this would wait for.
+    world.reload("porter").await.unwrap();
+    assert!(!world.log().contains("calls still ran when it was replaced"), "{}", world.log());
+    assert_eq!(app.get("/large/10").await.status, 200);
 }
 
 #[tokio::test]
