@@ -29,5 +29,9 @@ mod generated {
 
 pub use generated::rockstar::{app::v1 as app, control::v1 as control, plugin::v1 as plugin, types::v1 as types};
 
+pub mod body;
 pub mod path;
 mod value;
+
+/// The metadata of calls of `PluginContext` that names the running call on whose behalf they are.
+pub const CALL: &str = "rockstar-call";

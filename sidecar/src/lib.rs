@@ -2,6 +2,7 @@
 //! A library, so that tests and `rockstar dev` can reach its parts; `main.rs` only reads arguments.
 
 pub mod admin;
+pub mod ancestry;
 pub mod app;
 pub mod app_api;
 pub mod args;

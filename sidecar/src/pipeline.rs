@@ -1,7 +1,6 @@
 //! Leads the application's exchanges through hooks, middleware and routes of all plugins: one task an exchange, streams
 //! that carry many of them, and a pair of unary calls for simple clients. Calls plugins through their links.
 
-mod ancestry;
 mod call;
 mod change;
 mod exchange;
@@ -16,14 +15,14 @@ mod stages;
 mod stream;
 mod table;
 mod task;
+mod transfer;
 mod unary;
 mod verdict;
 
 pub use service::service;
 pub use table::Table;
 
-use crate::registry::Registry;
-use ancestry::Ancestry;
+use crate::{ancestry::Ancestry, registry::Registry};
 use arc_swap::ArcSwap;
 use exchange::Exchange;
 use parking_lot::Mutex;
@@ -33,6 +32,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 use tokio::sync::{Semaphore, watch};
+use transfer::Transfers;
 
 /// Exchanges whose post_response hooks run at once; those beyond go without, counted.
 const POST_RESPONSE: usize = 1024;
@@ -47,6 +47,7 @@ pub struct Pipeline {
     making: Mutex<()>,
     parked: unary::Parked,
     ancestry: Arc<Ancestry>,
+    transfers: Arc<Transfers>,
     post_response: Semaphore,
     skipped: AtomicU64,
     slow: call::SlowLog,
@@ -66,6 +67,7 @@ impl Pipeline {
             making: Mutex::default(),
             parked: unary::Parked::default(),
             ancestry: Arc::default(),
+            transfers: Arc::default(),
             post_response: Semaphore::new(POST_RESPONSE),
             skipped: AtomicU64::new(0),
             slow: call::SlowLog::default(),

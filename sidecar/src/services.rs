@@ -6,6 +6,7 @@ mod error;
 pub use error::ServiceError;
 
 use crate::{
+    ancestry::Line,
     instance::{Instance, Service},
     link::CallError,
     registry::Registry,
@@ -24,7 +25,8 @@ const FAR: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug)]
 pub enum Client<'a> {
     Application,
-    Plugin(&'a Slot, &'a Instance),
+    /// With the line of the call on whose behalf it calls.
+    Plugin(&'a Slot, &'a Instance, &'a Line),
 }
 
 /// A service that can be called.
@@ -67,12 +69,12 @@ pub async fn invoke(registry: &Registry, client: Client<'_>, wanted: &Invocation
     let slot = registry.get(&wanted.plugin).ok_or_else(missing)?;
     if client.passes_by(&slot) {
         let instance = ready(&slot).ok_or_else(missing)?;
-        return call(&slot, &instance, wanted).await;
+        return call(&slot, &instance, client.line(), wanted).await;
     }
     let mut retried = false;
     loop {
         let pass = client.enter(&slot).await.map_err(|refusal| ServiceError::refused(wanted, refusal))?;
-        match call(&slot, pass.instance(), wanted).await {
+        match call(&slot, pass.instance(), client.line(), wanted).await {
             // The version before comes back.
             Err(ServiceError::Call { error: CallError::Unreachable(_), .. }) if slot.lost(&pass) && !retried => {
                 retried = true;
@@ -97,7 +99,7 @@ impl Client<'_> {
     fn passes_by(self, target: &Slot) -> bool {
         match self {
             Self::Application => false,
-            Self::Plugin(slot, instance) => {
+            Self::Plugin(slot, instance, _) => {
                 let serves =
                     slot.is_serving() && slot.current().is_some_and(|i| i.generation() == instance.generation());
                 !serves && (target.is_held() || !target.is_serving())
@@ -109,10 +111,21 @@ impl Client<'_> {
         let deadline = Instant::now() + FAR;
         match self {
             Self::Application => target.enter(Caller::until(deadline)).await,
-            Self::Plugin(_, instance) => {
+            Self::Plugin(_, instance, line) => {
                 let _waits = instance.link().waits();
-                target.enter(Caller { deadline, inside: Some(instance.generation()) }).await
+                let own = instance.generation();
+                let inside = target.current().map(|current| current.generation());
+                let inside = inside.filter(|target| *target == own || line.is_inside(*target));
+                target.enter(Caller { deadline, inside }).await
             }
+        }
+    }
+
+    /// Of its call.
+    fn line(self) -> Line {
+        match self {
+            Self::Application => Line::default(),
+            Self::Plugin(_, _, line) => line.child(),
         }
     }
 }
@@ -133,14 +146,15 @@ fn handler(instance: &Instance, service: &str) -> Option<String> {
 }
 
 /// Errors of a service are its plugin's.
-async fn call(slot: &Slot, instance: &Instance, wanted: &Invocation) -> Result<Bytes, ServiceError> {
+async fn call(slot: &Slot, instance: &Instance, line: Line, wanted: &Invocation) -> Result<Bytes, ServiceError> {
     let Some(handler) = handler(instance, &wanted.service) else {
         return Err(ServiceError::NotFound { plugin: wanted.plugin.clone(), service: wanted.service.clone() });
     };
     let limit = slot.policies().hook_timeout;
     let invocation = call::Call::Invoke(wanted.clone());
     let call = Call { handler, call: Some(invocation), ..Call::default() };
-    let reply = instance.link().call(call, Instant::now() + limit).await;
+    let _inside = line.enter(instance.generation());
+    let reply = instance.link().call_for(&line, call, Instant::now() + limit).await;
     let outcome = understood(wanted, reply, limit);
     slot.traffic.called(&wanted.service, outcome.is_ok());
     tell(slot, instance, wanted, outcome.as_ref().err());

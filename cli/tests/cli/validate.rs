@@ -2,7 +2,7 @@
 
 use crate::support::{rockstar, stderr, stdout};
 use serde_json::Value;
-use std::fs;
+use std::{fs, path::Path};
 
 const GOOD: &str = "\
 apiVersion: plugins.rockstar-framework.dev/v1alpha1
@@ -90,6 +90,14 @@ fn good_files_are_valid() {
     assert_eq!(accepts("plugin.json", manifest), "plugin.json: manifest a v1.0.0 valid\n");
     let file = "[plugins]\nenabled = true\n[[plugins.plugins]]\nname = \"a\"\n";
     assert_eq!(accepts("plugins.toml", file), "plugins.toml: plugins file, 1 plugins valid\n");
+}
+
+#[test]
+fn the_example_plugins_are_valid() {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugins");
+    for plugin in fs::read_dir(plugins).unwrap() {
+        accepts("plugin.yaml", &fs::read_to_string(plugin.unwrap().path().join("plugin.yaml")).unwrap());
+    }
 }
 
 #[test]

@@ -27,6 +27,13 @@ pub(super) fn told(spec: &PluginHostSpec, values: &Values) -> Option<Backends> {
     Some(Backends { database_url, cache_url, storage_url, events_url, config, event_overflow })
 }
 
+/// The PostgreSQL role of both database and storage.
+pub(super) fn shared_role(spec: &PluginHostSpec, values: &Values) -> Option<String> {
+    let [database, _, storage, _] =
+        engines(spec).map(|(field, engine)| engine.and_then(|engine| address(field, engine, values).ok()));
+    backends::shared_role(database.as_deref(), storage.as_deref())
+}
+
 /// What is missing, in words.
 pub(super) fn faults(spec: &PluginHostSpec, values: &Values) -> Vec<String> {
     let engines = engines(spec).into_iter().filter_map(|(field, at)| address(field, at?, values).err());

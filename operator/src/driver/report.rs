@@ -134,7 +134,8 @@ mod tests {
         super::fixtures::{attached, host, needs, observed, pass, plugin, settled},
         *,
     };
-    use rockstar_crds::plugin::status::Phase;
+    use crate::world::ValueRef;
+    use rockstar_crds::plugin::{KeyRef, status::Phase};
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -180,6 +181,26 @@ mod tests {
             (report.plugins["a"].phase, report.plugins["a"].version.as_deref()),
             (Some(Phase::Error), Some("1.0.0"))
         );
+    }
+
+    #[test]
+    fn a_host_says_what_becomes_of_what_plugins_store() {
+        let secret = |name: &str| json!({"urlFrom": {"secretKeyRef": {"name": name, "key": "url"}}});
+        let both = json!({"spec": {"backends": {"database": secret("db"), "storage": secret("storage")}}});
+        let said = |backends: Value, storage: &str| {
+            let mut observed = observed([]);
+            observed.view.host = Arc::new(host(backends));
+            for (name, address) in [("db", "postgres://app@pg/x"), ("storage", storage)] {
+                let key = KeyRef { name: name.into(), key: "url".into() };
+                observed.values.insert(ValueRef::Secret(key), Ok(address.into()));
+            }
+            let kinds = ["StorageEphemeral", "StorageIsolated"];
+            kinds.map(|kind| host_says(&observed, &mut Memory::default(), kind).map(|(status, _)| status))
+        };
+        let (yes, no) = (Some("True".to_owned()), Some("False".to_owned()));
+        assert_eq!(said(json!({}), ""), [yes.clone(), None]);
+        assert_eq!(said(both.clone(), "postgres://store@pg/x"), [None, yes]);
+        assert_eq!(said(both, "postgres://app@pg/y"), [None, no]);
     }
 
     #[test]

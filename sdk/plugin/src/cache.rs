@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// Shared by all plugins; cheap to clone.
 ///
-/// ```no_run
-/// # use rockstar_plugin::{PluginContext, Result};
+/// ```
+/// # use rockstar_plugin::{PluginContext, Result, testing::MockPluginContext};
 /// # use std::time::Duration;
 /// # async fn user(ctx: PluginContext) -> Result<String> {
 /// let cache = ctx.cache();
@@ -22,6 +22,14 @@ use std::time::Duration;
 /// let name = "Ada".to_owned();
 /// cache.set("user:123", &name, Duration::from_secs(300)).await?;
 /// # Ok(name)
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # assert_eq!((user(mock.context()).await?, &mock.cache()["user:123"]), ("Ada".into(), &"Ada".into()));
+/// # mock.put_into_cache("user:123", "Eve");
+/// # assert_eq!(user(mock.context()).await?, "Eve");
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]

@@ -5,6 +5,23 @@ use serde_json::{Map, Value};
 use std::{sync::Arc, time::Duration};
 
 /// This plugin's configuration, defaults included; a snapshot, cheap to clone.
+///
+/// ```
+/// # use rockstar_plugin::{Result, json, testing::MockPluginContext};
+/// # use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new().with_config(json!({"api_key": "k", "timeout": "1m30s"}));
+/// # let ctx = mock.context();
+/// let config = ctx.plugin_config();
+/// let key = config.required("api_key")?;
+/// let timeout = config.duration("timeout").unwrap_or(Duration::from_secs(30));
+/// let retries = config.integer("retries").unwrap_or(3);
+/// # assert_eq!((key, timeout, retries), ("k", Duration::from_secs(90), 3));
+/// # assert_eq!(config.required("name").unwrap_err().to_string(), "name is required");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PluginConfig(Arc<Map<String, Value>>);
 

@@ -5,6 +5,7 @@ mod middleware;
 use crate::{
     Cache, Database, FrameworkConfig, HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router,
     Storage,
+    bodies::Bodies,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,
@@ -18,6 +19,9 @@ use std::{
 };
 
 /// Valid from `initialize` on, in handlers, background work and `stop` too; cheap to clone.
+///
+/// The host knows for which of its calls a handler uses it, and lets through what would otherwise wait for itself while the
+/// plugin is reloaded. In a task that the handler spawns it does not.
 #[derive(Clone)]
 pub struct PluginContext(Arc<Inner>);
 
@@ -27,6 +31,7 @@ struct Inner {
     logger: Logger,
     config: ArcSwap<PluginConfig>,
     handlers: Handlers,
+    bodies: Arc<Bodies>,
 }
 
 /// A context that does not keep its handlers alive.
@@ -50,7 +55,8 @@ impl PluginContext {
         let telemetry = Telemetry::new(host.clone());
         let logger = Logger::new(telemetry.clone());
         let config = ArcSwap::default();
-        Self(Arc::new(Inner { host, telemetry, logger, config, handlers: Handlers::default() }))
+        let (handlers, bodies) = (Handlers::default(), Arc::default());
+        Self(Arc::new(Inner { host, telemetry, logger, config, handlers, bodies }))
     }
 
     #[must_use]
@@ -100,6 +106,25 @@ impl PluginContext {
     }
 
     /// Runs the handler at that point; hooks with a higher priority run earlier, 100 is the usual one.
+    ///
+    /// ```
+    /// # use rockstar_plugin::{HookType, Result, json, testing::{MockPluginContext, Request}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let ctx = mock.context();
+    /// ctx.register_hook(HookType::PreRequest, 200, |hook| async move {
+    ///     let request = hook.context();
+    ///     if request.get_header("x-api-key").is_none() {
+    ///         request.json(401, &json!({"error": "unauthorized"}));
+    ///     }
+    ///     Ok(())
+    /// }).await?;
+    /// # assert_eq!(mock.request(Request::get("/")).await.status(), Some(401));
+    /// # assert_eq!(mock.request(Request::get("/").header("x-api-key", "k")).await.status(), Some(200));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn register_hook<F, R>(&self, kind: HookType, priority: i32, handler: F) -> Result<(), HostError>
     where
         F: Fn(HookContext) -> R + Send + Sync + 'static,
@@ -172,6 +197,10 @@ impl PluginContext {
 
     pub(crate) fn set_config(&self, config: PluginConfig) {
         self.0.config.store(Arc::new(config));
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<Bodies> {
+        &self.0.bodies
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {

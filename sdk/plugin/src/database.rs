@@ -25,9 +25,14 @@ pub struct Done {
 
 /// The framework's database; cheap to clone. Placeholders are `?` on every engine, a literal question mark is `??`.
 ///
-/// ```no_run
-/// # use rockstar_plugin::{PluginContext, Result, params};
-/// # async fn rename(ctx: PluginContext, id: i64) -> Result {
+/// ```
+/// # use rockstar_plugin::{Result, json, params, testing::MockPluginContext};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # let mock = mock.with_rows("SELECT name FROM users WHERE id = ?", ["name"], vec![[json!("ann")]]);
+/// # let ctx = mock.context();
+/// # let id = 7;
 /// let db = ctx.database();
 /// let rows = db.query("SELECT name FROM users WHERE id = ?", params![id]).await?;
 /// let name: String = rows.first().ok_or("no such user")?.get("name")?;
@@ -35,6 +40,9 @@ pub struct Done {
 /// let mut tx = db.begin().await?;
 /// tx.exec("UPDATE users SET name = ? WHERE id = ?", params![name.to_uppercase(), id]).await?;
 /// tx.commit().await?;
+/// # let statements = mock.statements();
+/// # assert_eq!((statements[1].sql.as_str(), statements[3].sql.as_str()), ("BEGIN", "COMMIT"));
+/// # assert_eq!(statements[2].arguments, [json!("ANN"), json!(7)]);
 /// # Ok(())
 /// # }
 /// ```

@@ -39,10 +39,14 @@ impl TryFrom<plugin::Event> for Event {
 impl PluginContext {
     /// Publishes an event to all plugins that listen to this name; none is waited for.
     ///
-    /// ```no_run
-    /// # use rockstar_plugin::{PluginContext, Result, json};
-    /// # async fn f(ctx: PluginContext) -> Result {
+    /// ```
+    /// # use rockstar_plugin::{Result, json, testing::MockPluginContext};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let ctx = mock.context();
     /// ctx.publish_event("user.created", json!({"user_id": 123, "username": "john"})).await?;
+    /// # assert_eq!((mock.events()[0].name.as_str(), &mock.events()[0].data["user_id"]), ("user.created", &json!(123)));
     /// # Ok(())
     /// # }
     /// ```
@@ -54,9 +58,12 @@ impl PluginContext {
     /// Runs the handler for every event of exactly this name, one after another, while the plugin runs. An error in it is
     /// this plugin's; the publisher and other subscribers do not notice.
     ///
-    /// ```no_run
-    /// # use rockstar_plugin::{PluginContext, Result};
-    /// # async fn f(ctx: PluginContext) -> Result {
+    /// ```
+    /// # use rockstar_plugin::{Result, json, testing::MockPluginContext};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let ctx = mock.context();
     /// let logger = ctx.logger();
     /// ctx.subscribe_event("user.created", move |event| {
     ///     let logger = logger.clone();
@@ -66,6 +73,8 @@ impl PluginContext {
     ///     }
     /// })
     /// .await?;
+    /// # mock.deliver("user.created", json!({"user_id": 123, "username": "john"})).await?;
+    /// # assert_eq!(mock.logs().await[0].text, "\"john\" has id 123");
     /// # Ok(())
     /// # }
     /// ```

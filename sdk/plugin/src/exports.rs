@@ -20,9 +20,12 @@ type Method = Arc<dyn Fn(Value) -> BoxFuture<'static, Result<Bytes>> + Send + Sy
 
 /// A service to be exported. Arguments and results are any types that serde knows; several arguments are a tuple.
 ///
-/// ```no_run
-/// # use rockstar_plugin::{PluginContext, Result, Service, json};
-/// # async fn f(ctx: PluginContext) -> Result {
+/// ```
+/// # use rockstar_plugin::{Result, Service, json, testing::MockPluginContext};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # let ctx = mock.context();
 /// let users = Service::new()
 ///     .method("GetUser", |id: i64| async move {
 ///         match id {
@@ -32,6 +35,9 @@ type Method = Arc<dyn Fn(Value) -> BoxFuture<'static, Result<Bytes>> + Send + Sy
 ///     })
 ///     .method("Rename", |(id, name): (i64, String)| async move { Ok(format!("{id} is now {name}")) });
 /// ctx.export_service("UserService", users).await?;
+/// # assert_eq!(mock.invoke("UserService", "GetUser", 123).await?["name"], "john");
+/// # assert_eq!(mock.invoke("UserService", "Rename", json!([7, "ann"])).await?, "7 is now ann");
+/// # assert_eq!(mock.invoke("UserService", "GetUser", 7).await.unwrap_err().to_string(), "no such user: 7");
 /// # Ok(())
 /// # }
 /// ```

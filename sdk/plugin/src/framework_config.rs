@@ -12,12 +12,17 @@ use std::time::Duration;
 
 /// As it is now, read from the host at every call; cheap to clone. An absent key is [`HostError::NotFound`].
 ///
-/// ```no_run
-/// # use rockstar_plugin::{PluginContext, Result};
-/// # async fn connect(ctx: PluginContext) -> Result {
+/// ```
+/// # use rockstar_plugin::{Result, json, testing::MockPluginContext};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let framework = json!({"database": {"host": "db.example", "port": 5432}});
+/// # let mock = MockPluginContext::new().with_framework_config(framework);
+/// # let ctx = mock.context();
 /// let config = ctx.config();
 /// let host = config.get_string("database.host").await?;
 /// let port = config.get_int("database.port").await?;
+/// # assert_eq!((host.as_str(), port), ("db.example", 5432));
 /// # Ok(())
 /// # }
 /// ```

@@ -1,5 +1,6 @@
 //! The way to the plugin's host: one lazy connection to its context socket, every call with a deadline.
 
+use crate::behalf::OnBehalf;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use hyper_util::rt::TokioIo;
@@ -14,6 +15,7 @@ use std::{future::Future, path::PathBuf, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
 use tonic::{
     Code, Response, Status,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 use tower::service_fn;
@@ -61,8 +63,10 @@ pub(crate) enum KeyValue {
     Config,
 }
 
+type Client = PluginContextClient<InterceptedService<Channel, OnBehalf>>;
+
 #[derive(Clone, Debug)]
-pub(crate) struct Host(PluginContextClient<Channel>);
+pub(crate) struct Host(Client);
 
 impl Host {
     pub(crate) fn new(socket: PathBuf) -> Self {
@@ -75,10 +79,10 @@ impl Host {
     }
 
     pub(crate) fn over(channel: Channel) -> Self {
-        Self(PluginContextClient::new(channel))
+        Self(PluginContextClient::with_interceptor(channel, OnBehalf))
     }
 
-    pub(crate) fn client(&self) -> PluginContextClient<Channel> {
+    pub(crate) fn client(&self) -> Client {
         self.0.clone()
     }
 

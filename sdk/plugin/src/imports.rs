@@ -23,11 +23,16 @@ pub struct ServiceInfo {
 impl ImportedService {
     /// Calls a method; an error of the service comes back with its text.
     ///
-    /// ```no_run
-    /// # use rockstar_plugin::{PluginContext, Result, Value};
-    /// # async fn f(ctx: PluginContext) -> Result {
+    /// ```
+    /// # use rockstar_plugin::{Result, Value, json, testing::MockPluginContext};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let mock = mock.with_service("auth-plugin", "UserService", |_, id| Ok(json!({"id": id, "name": "john"})));
+    /// # let ctx = mock.context();
     /// let users = ctx.import_service("auth-plugin", "UserService").await?;
     /// let user: Value = users.call("GetUser", 123).await?;
+    /// # assert_eq!(user, json!({"id": 123, "name": "john"}));
     /// # Ok(())
     /// # }
     /// ```

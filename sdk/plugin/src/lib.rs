@@ -27,6 +27,8 @@
 //! }
 //! ```
 
+mod behalf;
+mod bodies;
 mod cache;
 mod config;
 mod context;
@@ -57,6 +59,7 @@ mod value;
 mod wire;
 
 pub use async_trait::async_trait;
+pub use bodies::{BodyError, BodyStream};
 pub use cache::Cache;
 pub use config::{ConfigError, PluginConfig};
 pub use context::PluginContext;

@@ -32,6 +32,24 @@ impl Level {
 }
 
 /// Clones share the level, not the fields.
+///
+/// ```
+/// # use rockstar_plugin::{Result, json, testing::MockPluginContext};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # let ctx = mock.context();
+/// let logger = ctx.logger();
+/// logger.info("Plugin started");
+/// logger.debug("not logged: the level is Info at first");
+/// let logger = logger.with_fields([("user_id", json!(123))]);
+/// logger.warn("no such user");
+/// # let logs = mock.logs().await;
+/// # assert_eq!((logs.len(), logs[0].text.as_str()), (2, "Plugin started"));
+/// # assert_eq!((logs[1].level.as_str(), &logs[1].fields["user_id"]), ("warn", &json!(123)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Logger {
     telemetry: Telemetry,

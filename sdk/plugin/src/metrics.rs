@@ -9,12 +9,20 @@ use rockstar_proto::{
 
 /// Clones share all.
 ///
-/// ```no_run
-/// # fn f(ctx: &rockstar_plugin::PluginContext) {
+/// ```
+/// # use rockstar_plugin::{Result, testing::MockPluginContext};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # let ctx = mock.context();
 /// let metrics = ctx.metrics();
 /// metrics.increment_counter("myplugin.requests.total");
 /// metrics.record_gauge("myplugin.queue.size", 17.0);
 /// metrics.record_histogram("myplugin.request.duration", 0.25);
+/// # let measured = mock.metrics().await;
+/// # assert_eq!((measured["myplugin.requests.total"], measured["myplugin.queue.size"]), (1.0, 17.0));
+/// # assert_eq!(measured["myplugin.request.duration"], 0.25);
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]

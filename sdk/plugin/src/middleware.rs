@@ -3,6 +3,7 @@
 
 use crate::{
     Context, PluginContext, Result,
+    behalf::Behalf,
     outcome::{caught, failure},
 };
 use futures::future::BoxFuture;
@@ -71,6 +72,7 @@ pub(crate) struct Middleware {
 struct Parked {
     call: u64,
     since: Instant,
+    behalf: Behalf,
     ctx: Context,
     back: oneshot::Sender<Back>,
     running: Running,
@@ -113,7 +115,8 @@ impl Middleware {
             biased;
             Ok(()) = next => {
                 let change = ctx.take().change;
-                self.park(exchange, Parked { call: id, since: Instant::now(), ctx, back, running })?;
+                let behalf = Behalf::current();
+                self.park(exchange, Parked { call: id, since: Instant::now(), behalf, ctx, back, running })?;
                 Ok(Reply::Next(Proceed { change: Some(change), want_leave: true, ..Proceed::default() }))
             }
             ended = running.end() => ended.map(|()| answered(&ctx)),
@@ -123,7 +126,8 @@ impl Middleware {
     fn spawn(&self, ctx: Context, next: Next) -> Running {
         let handler = Arc::clone(&self.handler);
         // The handler itself may panic before it returns its future.
-        Running(tokio::spawn(caught("middleware", async move { handler(ctx, next).await })))
+        let code = caught("middleware", async move { handler(ctx, next).await });
+        Running(tokio::spawn(Behalf::current().scope(code)))
     }
 
     fn park(&self, exchange: String, parked: Parked) -> Result<(), Failure> {
@@ -145,6 +149,7 @@ impl Middleware {
             let text = format!("middleware '{}' has not seen this request before", self.name);
             return Err(failure(Class::Protocol, "middleware", text));
         };
+        parked.behalf.pass_to(&Behalf::current());
         // The function may have gone on without waiting.
         let _ = parked.back.send(Back { response: leave.response, values, abandoned: leave.abandoned });
         let ended = parked.running.end().await;

@@ -15,14 +15,23 @@ use std::time::SystemTime;
 
 /// Keys and values that outlive the plugin's processes; cheap to clone.
 ///
-/// ```no_run
-/// # use rockstar_plugin::{PluginContext, Result, json};
-/// # use std::time::SystemTime;
-/// # async fn sync(ctx: PluginContext) -> Result {
+/// ```
+/// # use rockstar_plugin::{HostError, Result, json, testing::MockPluginContext};
+/// # use std::time::{Duration, SystemTime};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result {
+/// # let mock = MockPluginContext::new();
+/// # let ctx = mock.context();
 /// let storage = ctx.storage();
 /// storage.set("cursor", json!({"page": 7})).await?;
 /// storage.set_time("last_sync", SystemTime::now()).await?;
 /// let last_sync = storage.get_time("last_sync").await?;
+/// let starts: u64 = match storage.get("starts").await {
+///     Err(HostError::NotFound(_)) => 0,
+///     found => found?,
+/// };
+/// # assert!(last_sync.elapsed()? < Duration::from_secs(60));
+/// # assert_eq!((starts, &mock.storage()["cursor"]), (0, &json!({"page": 7})));
 /// # Ok(())
 /// # }
 /// ```

@@ -2,6 +2,7 @@
 
 use super::lost;
 use crate::{
+    ancestry::Line,
     instance::Instance,
     link::CallError,
     slot::{Caller, Outcome, Pass, Refusal, Slot},
@@ -58,7 +59,9 @@ async fn one(pass: &Pass, handler: &str, event: &Event) -> Result<(), Undelivere
     let (slot, instance) = (pass.slot(), pass.instance());
     let limit = slot.policies().hook_timeout;
     let call = Call { handler: handler.to_owned(), call: Some(call::Call::Event(event.clone())), ..Call::default() };
-    let reply = instance.link().call(call, Instant::now() + limit).await;
+    let line = Line::default();
+    let _inside = line.enter(instance.generation());
+    let reply = instance.link().call_for(&line, call, Instant::now() + limit).await;
     if matches!(reply, Err(CallError::Unreachable(_))) {
         // Later events wait for the version before, should it come back.
         slot.lost(pass);

@@ -2,12 +2,16 @@
 
 use super::{Context, register::full};
 use crate::{
+    ancestry::Line,
     instance::Service,
     services::{self, Client},
 };
 use futures::stream::{self, BoxStream, StreamExt};
-use rockstar_proto::plugin::{Invocation, Registration, Reply, Result as Outcome, registration::Kind};
-use tonic::{Request, Response, Status};
+use rockstar_proto::{
+    CALL,
+    plugin::{Invocation, Registration, Reply, Result as Outcome, registration::Kind},
+};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 pub(super) type Listing = BoxStream<'static, Result<Registration, Status>>;
 
@@ -38,13 +42,15 @@ impl Context {
     }
 
     pub(super) fn imported(&self, wanted: &Invocation) -> Result<Response<Outcome>, Status> {
-        let found = services::find(&self.framework.registry, self.client(), &wanted.plugin, &wanted.service);
+        let found =
+            services::find(&self.framework.registry, self.client(&Line::default()), &wanted.plugin, &wanted.service);
         Ok(Response::new(Outcome { failure: found.err().map(|error| error.failure()) }))
     }
 
     pub(super) async fn invoked(&self, request: Request<Invocation>) -> Result<Response<Reply>, Status> {
+        let line = self.line(request.metadata());
         let invocation = request.into_inner();
-        let reply = services::invoke(&self.framework.registry, self.client(), &invocation).await;
+        let reply = services::invoke(&self.framework.registry, self.client(&line), &invocation).await;
         Ok(Response::new(Reply { id: 0, reply: Some(services::reply(reply)) }))
     }
 
@@ -60,7 +66,13 @@ impl Context {
         Ok(Response::new(stream::iter(registrations.map(Ok).collect::<Vec<_>>()).boxed()))
     }
 
-    fn client(&self) -> Client<'_> {
-        Client::Plugin(&self.slot, &self.instance)
+    fn client<'a>(&'a self, line: &'a Line) -> Client<'a> {
+        Client::Plugin(&self.slot, &self.instance, line)
+    }
+
+    /// Of the plugin's running call that it asks for. The ids are its own process's, so that no other's can be meant.
+    fn line(&self, metadata: &MetadataMap) -> Line {
+        let call = metadata.get(CALL).and_then(|id| id.to_str().ok()?.parse().ok());
+        call.and_then(|id| self.instance.link().line(id)).unwrap_or_default()
     }
 }

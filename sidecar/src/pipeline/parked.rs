@@ -1,8 +1,9 @@
 //! Middleware on its way out: its second half, in reverse order, with the handler's response; or none, if there is no
 //! response. Calls plugins.
 
-use super::{Pipeline, ancestry::Inside, call::Lost, exchange::Exchange, point::Point, verdict};
+use super::{Pipeline, call::Lost, exchange::Exchange, point::Point, verdict};
 use crate::{
+    ancestry::Inside,
     instance::{Instance, Middleware},
     slot::{self, Pass, Slot},
 };

@@ -1,5 +1,6 @@
 //! A plugin for tests of events and services: `listen` names the events it notes at the socket `trace`, and what it does with
-//! each; its service `Control` publishes, imports and calls on demand.
+//! each; its service `Control` publishes, imports and calls on demand. What `relays` names is asked for its users, once the
+//! trace has the line `go`.
 
 #![allow(clippy::panic)] // on demand
 
@@ -14,8 +15,11 @@ use std::{
     collections::HashMap,
     process::{self, ExitCode},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::time::sleep;
+
+const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Default)]
 struct Messenger(Option<Shared>);
@@ -45,6 +49,9 @@ impl Plugin for Messenger {
         shared.ctx.export_service("Control", shared.control()).await?;
         if config.boolean("users").unwrap_or_default() {
             shared.ctx.export_service("UserService", shared.users()).await?;
+        }
+        if let Some(plugin) = config.string("relays") {
+            shared.ctx.export_service("UserService", shared.relay(plugin.to_owned())).await?;
         }
         if let Some(plugin) = config.string("asks") {
             shared.ask(plugin.to_owned()).await?;
@@ -85,6 +92,7 @@ impl Shared {
             "exit" => process::exit(9),
             "hang" => std::future::pending().await,
             "fail once" if self.first(&name)? => Err("not yet".into()),
+            "ask" => self.note(&format!("{name} in {}", self.user_version(&source).await?)),
             _ => Ok(()),
         }
     }
@@ -140,6 +148,27 @@ impl Shared {
             .method("CreateUser", |user: Value| async move { Ok(json!({"created": user})) })
     }
 
+    fn relay(&self, plugin: String) -> Service {
+        let shared = self.clone();
+        Service::new().method("GetUser", move |id: i64| {
+            let (shared, plugin) = (shared.clone(), plugin.clone());
+            async move {
+                shared.note("relays")?;
+                shared.told("go").await?;
+                shared.import(&plugin, "UserService").await?;
+                shared.call(&plugin, "GetUser", json!(id)).await
+            }
+        })
+    }
+
+    /// Waits until the trace has that line.
+    async fn told(&self, word: &str) -> Result {
+        while !trace::write(&self.trace, "")?.lines().any(|line| line == word) {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     async fn import(&self, plugin: &str, service: &str) -> Result {
         let handle = self.ctx.import_service(plugin, service).await?;
         self.handles.lock().map_err(|e| e.to_string())?.insert(plugin.to_owned(), handle);
@@ -163,12 +192,16 @@ impl Shared {
     }
 
     async fn asked(&self, plugin: &str, context: &Context) -> Result {
+        context.respond(200, &[], self.user_version(plugin).await?);
+        Ok(())
+    }
+
+    async fn user_version(&self, plugin: &str) -> Result<String> {
         if self.handles.lock().map_err(|e| e.to_string())?.is_empty() {
             self.import(plugin, "UserService").await?;
         }
         let user = self.call(plugin, "GetUser", json!(123)).await?;
-        context.respond(200, &[], user["version"].as_str().unwrap_or_default().to_owned());
-        Ok(())
+        Ok(user["version"].as_str().unwrap_or_default().to_owned())
     }
 
     fn note(&self, text: &str) -> Result {

@@ -4,8 +4,10 @@
 #![allow(dead_code)] // the world is shared with other tests
 
 mod app;
+mod bodies;
 mod database;
 mod disk;
+mod examples;
 mod faults;
 mod hooks;
 mod hostile;

@@ -3,10 +3,13 @@
 use crate::{
     app::App,
     http,
-    messenger::{errors, messenger, publish, started},
+    messenger::{Messenger, control, errors, messenger, publish, started},
+    stock::admin,
+    world::World,
 };
-use serde_json::json;
-use std::time::Duration;
+use rockstar_app::Client;
+use serde_json::{Value, json};
+use std::{future::Future, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
@@ -59,4 +62,74 @@ async fn events_wait_while_their_subscriber_is_replaced_and_reach_the_new_versio
         (0..3).flat_map(|n| [format!("p user.created {n} from publisher"), "p user.created in 2.0.0".to_owned()]);
     assert_eq!(world.traced(6).await, lines.collect::<Vec<_>>());
     assert_eq!(errors(&world, "p").await, 0);
+}
+
+#[tokio::test]
+async fn a_service_calls_back_into_the_version_that_waits_for_its_hook() {
+    let (world, client) = asking_each_other().await;
+    let app = App::new(&world).await;
+    let answer = reloaded_meanwhile(&world, &client, app.get("/")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, "1.0.0"));
+    assert_eq!((errors(&world, "p").await, errors(&world, "q").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_service_calls_back_into_the_version_that_waits_for_its_service() {
+    let (world, client) = asking_each_other().await;
+    control(&client, "p", "Import", json!(["q", "UserService"])).await.unwrap();
+    let calling = control(&client, "p", "Call", json!(["q", "GetUser", 123]));
+    let user = reloaded_meanwhile(&world, &client, calling).await.unwrap();
+    assert_eq!(user["version"], "1.0.0");
+    assert_eq!((errors(&world, "p").await, errors(&world, "q").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_service_calls_back_into_the_version_that_waits_for_its_event() {
+    let (world, client) = asking_each_other().await;
+    reloaded_meanwhile(&world, &client, publish(&client, "q", "user.created", json!(1))).await;
+    world.until("the event", || async { world.trace().contains(&"p user.created in 1.0.0".to_owned()) }).await;
+    assert_eq!((errors(&world, "p").await, errors(&world, "q").await), (0, 0));
+}
+
+/// p asks q for users, which asks p, as soon as the trace says `go`.
+async fn asking_each_other() -> (World, Client) {
+    let patient = json!({"hook_timeout": "20s"});
+    let p =
+        messenger("p", json!({"users": true, "asks": "q", "listen": {"user.created": "ask"}})).entry(patient.clone());
+    let plugins = [p, messenger("q", json!({"relays": "p"})).entry(patient)];
+    let (world, client) = started(&plugins).await;
+    let [p, _]: [Messenger; 2] = plugins;
+    p.version("2.0.0").install(&world);
+    (world, client)
+}
+
+/// Reloads p once q relays what p asks; q goes on when p is held.
+async fn reloaded_meanwhile<T>(world: &World, client: &Client, asking: impl Future<Output = T>) -> T {
+    let reloading = async {
+        world.until("q to relay", || async { world.trace().contains(&"q relays".to_owned()) }).await;
+        world.reload("p").await.unwrap();
+    };
+    let going = async {
+        until_held(world, client).await;
+        world.tracer().note("go");
+    };
+    let (answer, (), ()) = tokio::join!(asking, reloading, going);
+    answer
+}
+
+/// Waits until p's version that serves takes no calls any more.
+async fn until_held(world: &World, client: &Client) {
+    let calls = async {
+        loop {
+            client.services().invoke::<Value>("p", "UserService", "GetUser", 123).await.unwrap();
+        }
+    };
+    let held = world.until("a held call", || async {
+        let told = http::get(admin(world), "/admin/plugins/p").await.body;
+        serde_json::from_str::<Value>(&told).is_ok_and(|p| p["queued"].as_u64() > Some(0))
+    });
+    tokio::select! {
+        () = held => {}
+        () = calls => {}
+    }
 }

@@ -46,7 +46,7 @@ impl Drop for DemoApp {
 }
 
 /// Puts an example's files where the sidecar finds them; `change` edits its manifest.
-fn install(world: &World, plugin: &str, change: impl Fn(String) -> String) {
+pub(crate) fn install(world: &World, plugin: &str, change: impl Fn(String) -> String) {
     let directory = world.directory_of(plugin);
     fs::create_dir_all(&directory).unwrap();
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/plugins").join(plugin).join("plugin.yaml");

@@ -97,3 +97,32 @@ fn crash(after: Duration) {
 fn main() -> std::process::ExitCode {
     rockstar_plugin::run(Auth::default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rockstar_plugin::testing::{MockPluginContext, Request};
+
+    fn host(fault: &str) -> MockPluginContext {
+        MockPluginContext::new().with_config(json!({"jwt_secret": "s", "fault": fault}))
+    }
+
+    #[tokio::test]
+    async fn only_bearers_of_a_token_pass() {
+        let mock = host("none");
+        Auth::default().initialize(mock.context()).await.unwrap();
+        let refused = mock.request(Request::get("/").header("authorization", "Bearer ")).await;
+        assert_eq!((refused.status(), refused.json()), (Some(401), json!({"error": "unauthorized"})));
+        let passed = mock.request(Request::get("/").header("authorization", "Bearer ann")).await;
+        assert_eq!((passed.status(), &passed.values()["user"]), (Some(200), &json!("ann")));
+    }
+
+    #[tokio::test]
+    async fn faults_come_where_they_are_asked_for() {
+        let (initialize, start) = (host("initialize"), host("start"));
+        assert!(Auth::default().initialize(initialize.context()).await.is_err());
+        let mut auth = Auth::default();
+        auth.initialize(start.context()).await.unwrap();
+        assert_eq!(auth.start().await.unwrap_err().to_string(), "cannot reach the identity provider");
+    }
+}

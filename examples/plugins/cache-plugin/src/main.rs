@@ -37,3 +37,24 @@ fn may_keep(hook: &HookContext, age: Duration) {
 fn main() -> std::process::ExitCode {
     rockstar_plugin::run(Cache)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rockstar_plugin::{
+        json,
+        testing::{MockPluginContext, Request, Response},
+    };
+
+    #[tokio::test]
+    async fn answers_that_say_nothing_may_be_kept() {
+        let mock = MockPluginContext::new().with_config(json!({"max_age": "10s"}));
+        Cache.initialize(mock.context()).await.unwrap();
+        let answered = mock.request(Request::get("/")).await;
+        assert_eq!(answered.header("cache-control"), Some("private, max-age=10"));
+        let own = Response::new(200).header("cache-control", "no-store");
+        assert_eq!(mock.request_with(Request::get("/"), |_| own).await.header("cache-control"), Some("no-store"));
+        let missing = mock.request_with(Request::get("/"), |_| Response::new(404)).await;
+        assert_eq!(missing.header("cache-control"), None);
+    }
+}

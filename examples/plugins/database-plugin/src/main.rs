@@ -1,9 +1,10 @@
-//! Database: makes its table at the start, and counts requests by path in a transaction. The SQL is the same on SQLite and
-//! PostgreSQL.
+//! Database: makes its table at the start, counts requests by path in a transaction, and tells others by its service
+//! `Visits`. The SQL is the same on SQLite and PostgreSQL.
 
-use rockstar_plugin::{HookType, Plugin, PluginContext, Result, async_trait, params};
+use rockstar_plugin::{HookType, Plugin, PluginContext, Result, Service, async_trait, params};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS visits (path TEXT PRIMARY KEY, number BIGINT NOT NULL)";
+const NUMBER: &str = "SELECT number FROM visits WHERE path = ?";
 
 struct Visits;
 
@@ -25,6 +26,9 @@ impl Plugin for Visits {
             async move { count(&ctx, &path).await }
         })
         .await?;
+        let context = ctx.clone();
+        let visits = Service::new().method("Count", move |path: String| visits(context.clone(), path));
+        ctx.export_service("Visits", visits).await?;
         Ok(())
     }
 }
@@ -40,6 +44,11 @@ async fn count(ctx: &PluginContext, path: &str) -> Result {
     Ok(())
 }
 
+async fn visits(ctx: PluginContext, path: String) -> Result<i64> {
+    let rows = ctx.database().query(NUMBER, params![path]).await?;
+    Ok(rows.first().map_or(Ok(0), |row| row.get("number"))?)
+}
+
 fn main() -> std::process::ExitCode {
     rockstar_plugin::run(Visits)
 }
@@ -47,7 +56,10 @@ fn main() -> std::process::ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rockstar_plugin::testing::{MockPluginContext, Request, Response};
+    use rockstar_plugin::{
+        json,
+        testing::{MockPluginContext, Request, Response},
+    };
 
     #[tokio::test]
     async fn a_request_is_counted_in_a_transaction() {
@@ -59,5 +71,14 @@ mod tests {
         let update = "UPDATE visits SET number = number + 1 WHERE path = ?";
         assert_eq!(sql, [TABLE, "BEGIN", update, "COMMIT"]);
         assert_eq!(mock.statements()[2].arguments, ["/shop"]);
+    }
+
+    #[tokio::test]
+    async fn others_are_told_the_number() {
+        for (rows, number) in [(vec![[json!(3)]], 3), (vec![], 0)] {
+            let mock = MockPluginContext::new().with_rows(NUMBER, ["number"], rows);
+            Visits.initialize(mock.context()).await.unwrap();
+            assert_eq!(mock.invoke("Visits", "Count", "/shop").await.unwrap(), number);
+        }
     }
 }

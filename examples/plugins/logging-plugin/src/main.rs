@@ -47,3 +47,20 @@ fn answered(logger: &Logger, hook: &HookContext) {
 fn main() -> std::process::ExitCode {
     rockstar_plugin::run(Logging)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rockstar_plugin::testing::{MockPluginContext, Request, Response};
+
+    #[tokio::test]
+    async fn a_request_and_its_answer_are_logged() {
+        let mock = MockPluginContext::new();
+        Logging.initialize(mock.context()).await.unwrap();
+        mock.request_with(Request::get("/shop"), |_| Response::new(404)).await;
+        let logs = mock.logs().await;
+        let texts: Vec<_> = logs.iter().map(|log| log.text.as_str()).collect();
+        assert_eq!(texts, ["GET /shop", "GET /shop -> 404"]);
+        assert_eq!((&logs[0].fields["path"], &logs[1].fields["status"]), (&json!("/shop"), &json!(404)));
+    }
+}

@@ -1,5 +1,5 @@
-//! Services: exports `UserService` for other plugins and the application, and calls `AuthService` of auth-plugin if that
-//! is there.
+//! Services: exports `UserService` for other plugins and the application, and calls `Visits` of database-plugin if that is
+//! there.
 
 use rockstar_plugin::{Plugin, PluginContext, Result, Service, Value, async_trait, json};
 
@@ -11,7 +11,7 @@ impl Plugin for Services {
         let context = ctx.clone();
         let users = Service::new()
             .method("GetUser", |id: i64| async move { user(id) })
-            .method("GetRights", move |id: i64| rights(context.clone(), id));
+            .method("GetVisits", move |id: i64| visits(context.clone(), id));
         ctx.export_service("UserService", users).await?;
         Ok(())
     }
@@ -24,10 +24,10 @@ fn user(id: i64) -> Result<Value> {
     }
 }
 
-/// Imported at each call: the other plugin may come and go.
-async fn rights(ctx: PluginContext, id: i64) -> Result<Vec<String>> {
-    let auth = ctx.import_service("auth-plugin", "AuthService").await?;
-    Ok(auth.call("GetRights", user(id)?).await?)
+/// How often the user's page was seen. Imported at each call: the other plugin may come and go.
+async fn visits(ctx: PluginContext, id: i64) -> Result<i64> {
+    let visits = ctx.import_service("database-plugin", "Visits").await?;
+    Ok(visits.call("Count", format!("/users/{id}")).await?)
 }
 
 fn main() -> std::process::ExitCode {
@@ -54,15 +54,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rights_are_asked_of_auth_plugin() {
-        let mock = MockPluginContext::new().with_service("auth-plugin", "AuthService", |method, user| {
-            assert_eq!((method, &user["id"]), ("GetRights", &json!(123)));
-            Ok(json!(["read"]))
+    async fn visits_are_asked_of_database_plugin() {
+        let mock = MockPluginContext::new().with_service("database-plugin", "Visits", |method, path| {
+            assert_eq!((method, path), ("Count", json!("/users/123")));
+            Ok(json!(2))
         });
         let mock = initialized(mock).await;
-        assert_eq!(mock.invoke("UserService", "GetRights", 123).await.unwrap(), json!(["read"]));
+        assert_eq!(mock.invoke("UserService", "GetVisits", 123).await.unwrap(), 2);
         let alone = initialized(MockPluginContext::new()).await;
-        let error = alone.invoke("UserService", "GetRights", 123).await.unwrap_err();
-        assert_eq!(error.to_string(), "service not found: plugin 'auth-plugin' does not export 'AuthService'");
+        let error = alone.invoke("UserService", "GetVisits", 123).await.unwrap_err();
+        assert_eq!(error.to_string(), "service not found: plugin 'database-plugin' does not export 'Visits'");
     }
 }

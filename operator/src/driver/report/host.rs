@@ -18,6 +18,7 @@ const BACKEND_MISSING: &str = "BackendMissing";
 /// As a sidecar tells that nothing is missing.
 const ENFORCED: &str = "enforced";
 const STORAGE_EPHEMERAL: &str = "StorageEphemeral";
+const STORAGE_ISOLATED: &str = "StorageIsolated";
 const SHOWN: usize = 5;
 
 pub(super) fn status(
@@ -31,6 +32,7 @@ pub(super) fn status(
     let mut says = outlook(plugins, &faults).says();
     says.extend(resolved(object, &faults));
     says.extend(ephemeral(object));
+    says.extend(isolated(context));
     says.extend(confined(context));
     says.extend(uninjected(context));
     let order = &context.decision.resolution.load_order;
@@ -120,6 +122,25 @@ fn confined(context: &Context<'_>) -> Option<Says> {
     };
     let says = Says { kind: condition::SANDBOX_ENFORCED, holds: partial.is_empty(), reason: reason.into(), message };
     (!by_pod.is_empty()).then_some(says)
+}
+
+/// Where both are on PostgreSQL.
+fn isolated(context: &Context<'_>) -> Option<Says> {
+    let spec = &context.observed.view.host.spec;
+    let engines = spec.backends.as_ref()?;
+    engines.database.as_ref().and(engines.storage.as_ref())?;
+    let shared = backends::shared_role(spec, &context.observed.values);
+    let (reason, message) = match &shared {
+        None => ("RolesDiffer", "database and storage have roles of their own".to_owned()),
+        Some(role) => (
+            "SharedRole",
+            format!(
+                "spec.backends.database and spec.backends.storage both use the PostgreSQL role '{role}', so that a plugin's \
+                 SQL reaches the storage of all plugins; give the storage a role of its own"
+            ),
+        ),
+    };
+    Some(Says { kind: STORAGE_ISOLATED, holds: shared.is_none(), reason: reason.into(), message })
 }
 
 fn uninjected(context: &Context<'_>) -> Option<Says> {

@@ -9,9 +9,12 @@ impl PluginContext {
     /// Runs the function around the handlers of all requests, or of those whose path one of `routes` covers: a path, or a
     /// path with `/*` at its end for it and all below. The name is unique in the plugin.
     ///
-    /// ```no_run
-    /// # use rockstar_plugin::{PluginContext, Result, json};
-    /// # async fn f(ctx: PluginContext) -> Result {
+    /// ```
+    /// # use rockstar_plugin::{Result, json, testing::{MockPluginContext, Request, Response}};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let ctx = mock.context();
     /// ctx.register_middleware("auth", |ctx, next| async move {
     ///     if ctx.get_header("authorization").is_none() {
     ///         ctx.json(401, &json!({"error": "unauthorized"}));
@@ -22,6 +25,10 @@ impl PluginContext {
     ///     ctx.set_header("x-status", ctx.status().unwrap_or_default().to_string());
     ///     Ok(())
     /// }, 200, &["/admin/*"]).await?;
+    /// # assert_eq!(mock.request(Request::get("/admin/users")).await.status(), Some(401));
+    /// # let request = Request::get("/admin/users").header("authorization", "Bearer x");
+    /// # let outcome = mock.request_with(request, |_| Response::new(201)).await;
+    /// # assert_eq!((outcome.header("x-status"), &outcome.values()["user"]), (Some("201"), &json!("ann")));
     /// # Ok(())
     /// # }
     /// ```

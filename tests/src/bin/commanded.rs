@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-struct Services;
+struct Commanded;
 
 #[derive(Clone)]
 struct Caller {
@@ -22,7 +22,7 @@ struct Caller {
 }
 
 #[async_trait]
-impl Plugin for Services {
+impl Plugin for Commanded {
     async fn initialize(&mut self, ctx: PluginContext) -> Result {
         let caller = Caller { ctx: ctx.clone(), path: format!("/{}", self.name()), transaction: Arc::default() };
         let run = move |hook: HookContext| {
@@ -166,5 +166,5 @@ fn since(at: SystemTime) -> u64 {
 }
 
 fn main() -> ExitCode {
-    rockstar_plugin::run(Services)
+    rockstar_plugin::run(Commanded)
 }
