@@ -242,6 +242,7 @@ strict_namespace_takes_pods_with_their_sidecar() {
   same 'native sidecars' 2 "$(k get pods -l app=ledger -o json |
     jq '[.items[] | select(any(.spec.initContainers[]; .name == "rockstar-sidecar" and .restartPolicy == "Always"))] | length')"
   within 30 'True Resolved' of_host ledger BackendsResolved
+  within 30 'True ' of_host ledger StorageIsolated
 }
 
 # kernel POD: what its sidecar finds out about the kernel.
@@ -287,8 +288,8 @@ memory_that_does_not_fit_is_refused() {
   k delete plugin large --timeout=60s
 }
 
-# command POD JSON: has services-plugin in that pod do that; prints what came of it.
-command_in() { in_pod "$1" /services-plugin --data "$2"; }
+# command POD JSON: has commanded-plugin in that pod do that; prints what came of it.
+command_in() { in_pod "$1" /commanded-plugin --data "$2"; }
 
 # shared_by PODS...: each thing that the first one writes is read by the second.
 shared_by() {
@@ -303,9 +304,9 @@ shared_by() {
 
 database_storage_and_cache_are_shared_by_pods() {
   in_strict
-  test_plugin services-plugin services-plugin \
+  test_plugin commanded-plugin commanded-plugin \
     '{permissions: {database: true, cache: true, config: true}, hooks: [{type: "pre_request", priority: 100}]}'
-  ready services-plugin 1.0.0
+  ready commanded-plugin 1.0.0
   # shellcheck disable=SC2046
   shared_by $(app_pods)
   # What plugins store is not theirs to read by SQL.
@@ -342,30 +343,30 @@ event_reaches_each_plugin_once_in_some_pod() {
   done
 }
 
-# told REASON: how many events of that reason services-plugin has.
-told() { events_of services-plugin | grep -c "Warning $1: " || true; }
+# told REASON: how many events of that reason commanded-plugin has.
+told() { events_of commanded-plugin | grep -c "Warning $1: " || true; }
 
-# spoil POD NUMBER: so many requests that services-plugin cannot read.
-spoil() { local i; for ((i = 0; i < $2; i++)); do in_pod "$1" /services-plugin --data 'no command' >/dev/null; done; }
+# spoil POD NUMBER: so many requests that commanded-plugin cannot read.
+spoil() { local i; for ((i = 0; i < $2; i++)); do in_pod "$1" /commanded-plugin --data 'no command' >/dev/null; done; }
 
 exceeded_error_threshold_is_told_once() {
   in_strict
   local pod; pod=$(app_pods | head -n 1)
-  k patch plugin services-plugin --type=merge \
+  k patch plugin commanded-plugin --type=merge \
     -p '{"spec": {"errorThreshold": {"maxErrors": 3, "action": "alert", "resetOnSuccess": false}}}'
-  ready services-plugin 1.0.0
+  ready commanded-plugin 1.0.0
   spoil "$pod" 5
-  within 30 "Plugin services-plugin exceeded error threshold: 3/3 errors in 5m (in $pod)" condition services-plugin ErrorThresholdExceeded
+  within 30 "Plugin commanded-plugin exceeded error threshold: 3/3 errors in 5m (in $pod)" condition commanded-plugin ErrorThresholdExceeded
   within 30 1 told ErrorThresholdExceeded
-  k patch plugin services-plugin --type=merge -p '{"spec": {"errorThreshold": {"maxErrors": 9, "action": "disable"}}}'
-  ready services-plugin 1.0.0
+  k patch plugin commanded-plugin --type=merge -p '{"spec": {"errorThreshold": {"maxErrors": 9, "action": "disable"}}}'
+  ready commanded-plugin 1.0.0
   spoil "$pod" 5
-  within 30 'True DisabledByErrorThreshold: Plugin services-plugin automatically disabled' condition services-plugin ErrorThresholdExceeded
+  within 30 'True DisabledByErrorThreshold: Plugin commanded-plugin automatically disabled' condition commanded-plugin ErrorThresholdExceeded
   within 30 1 told DisabledByErrorThreshold
   same 'events of the alert' 1 "$(told ErrorThresholdExceeded)"
-  k annotate plugin services-plugin "$API/reload-at=now"
-  within 60 'none' without_condition services-plugin ErrorThresholdExceeded
-  ready services-plugin 1.0.0
+  k annotate plugin commanded-plugin "$API/reload-at=now"
+  within 60 'none' without_condition commanded-plugin ErrorThresholdExceeded
+  ready commanded-plugin 1.0.0
 }
 
 without_condition() { condition "$1" "$2" | grep . || echo none; }
