@@ -18,6 +18,12 @@ SCENARIOS=(
   killed_operator_in_steady_load
   killed_operator_in_the_middle_of_a_rollout
   deleted_plugin_is_unloaded
+  strict_namespace_takes_pods_with_their_sidecar
+  required_sandbox_is_enforced_or_refused
+  memory_that_does_not_fit_is_refused
+  database_storage_and_cache_are_shared_by_pods
+  event_reaches_each_plugin_once_in_some_pod
+  exceeded_error_threshold_is_told_once
 )
 
 chart_installs() {
@@ -222,3 +228,145 @@ deleted_plugin_is_unloaded() {
   within 10 True condition cache-plugin Ready
   within 10 True condition logging-plugin Ready
 }
+
+# --- From here on: namespace strict, host and application ledger, two pods. ---
+
+in_strict() { NS=strict APP=ledger REPLICAS=2; }
+
+strict_namespace_takes_pods_with_their_sidecar() {
+  in_strict
+  sed "s|BACKENDS_IMAGE|$BACKENDS_IMAGE|" "$E2E_DIR/manifests/backends.yaml" | k apply -f -
+  k apply -f "$E2E_DIR/manifests/ledger.yaml"
+  k rollout status deployment/backends --timeout=120s
+  k rollout status deployment/ledger --timeout=120s
+  same 'native sidecars' 2 "$(k get pods -l app=ledger -o json |
+    jq '[.items[] | select(any(.spec.initContainers[]; .name == "rockstar-sidecar" and .restartPolicy == "Always"))] | length')"
+  within 30 'True Resolved' of_host ledger BackendsResolved
+  within 30 'True ' of_host ledger StorageIsolated
+}
+
+# kernel POD: what its sidecar finds out about the kernel.
+kernel() { k exec "$1" -c rockstar-sidecar -- rockstar-sidecar sandbox-probe; }
+
+# tried OUTCOME ATTEMPT...: hostile-plugin tries these in each pod, with that outcome.
+tried() {
+  local outcome=$1 attempt round=$RANDOM; shift
+  k patch plugin hostile-plugin --type=merge -p "$(jq -cn --argjson round $round '{spec: {config: {$round, attempts: $ARGS.positional}}}' --args "$@")"
+  for attempt in "$@"; do
+    within 30 "2" attempts "[hostile-plugin $round] $attempt -> $outcome |"
+  done
+}
+
+attempts() { sidecar_logs | grep -cF "$1" || true; }
+
+required_sandbox_is_enforced_or_refused() {
+  in_strict
+  local parts; parts=$(kernel "$(app_pods | head -n 1)")
+  echo "    the kernel: $parts"
+  test_plugin hostile-plugin hostile-plugin '{config: {attempts: {type: "array", default: []}, round: {type: "integer", default: 0}}}'
+  if ! jq -e '.landlock >= 3 and .filter and .notifications' <<<"$parts" >/dev/null; then
+    within 60 'Environment SandboxUnavailable: the sandbox is Required, but this kernel cannot enforce it' failures hostile-plugin
+    within 30 'False Partial: partial: ' of_host ledger SandboxEnforced
+    k delete plugin hostile-plugin --timeout=60s
+    k patch pluginhost ledger --type=merge -p '{"spec": {"sandbox": "BestEffort"}}'
+    return
+  fi
+  ready hostile-plugin 1.0.0
+  jq -e '.landlock < 6' <<<"$parts" >/dev/null || within 30 'True Enforced' of_host ledger SandboxEnforced
+  tried 'Operation not permitted (os error 1)' 'run /bin/true' memfd written udp 'tcp 10.96.0.1:443' 'socket 16' io_uring 'session setsid'
+  tried 'Permission denied (os error 13)' 'read /etc/passwd' 'read /var/run/secrets/rockstar/token' 'write /var/lib/rockstar/x'
+  tried done own 'socket 1'
+  k delete plugin hostile-plugin --timeout=60s
+}
+
+memory_that_does_not_fit_is_refused() {
+  in_strict
+  test_plugin large user-plugin '{}' '.spec.resources.memory = "600Mi"'
+  within 60 'Environment NeedsPodRestart: the memory limits of plugins sum up to 600 MiB' failures large
+  k patch plugin large --type=merge -p '{"spec": {"resources": {"memory": "64Mi"}}}'
+  ready large 1.0.0
+  k delete plugin large --timeout=60s
+}
+
+# command POD JSON: has commanded-plugin in that pod do that; prints what came of it.
+command_in() { in_pod "$1" /commanded-plugin --data "$2"; }
+
+# shared_by PODS...: each thing that the first one writes is read by the second.
+shared_by() {
+  same created '[0,0]' "$(command_in "$1" '{"do": "exec", "sql": "CREATE TABLE notes (pod TEXT)"}')"
+  same written '[1,0]' "$(command_in "$1" '{"do": "exec", "sql": "INSERT INTO notes VALUES (?)", "args": ["'"$1"'"]}')"
+  same row "[[\"$1\"]]" "$(command_in "$2" '{"do": "query", "sql": "SELECT pod FROM notes"}')"
+  same cached '"done"' "$(command_in "$1" '{"do": "cache set", "key": "from", "value": "'"$1"'", "ttl_ms": 60000}')"
+  same 'cached value' "{\"found\":\"$1\"}" "$(command_in "$2" '{"do": "cache get", "key": "from"}')"
+  same stored '"done"' "$(command_in "$1" '{"do": "storage set", "key": "from", "value": "'"$1"'"}')"
+  same 'stored value' "\"$1\"" "$(command_in "$2" '{"do": "storage get", "key": "from"}')"
+}
+
+database_storage_and_cache_are_shared_by_pods() {
+  in_strict
+  test_plugin commanded-plugin commanded-plugin \
+    '{permissions: {database: true, cache: true, config: true}, hooks: [{type: "pre_request", priority: 100}]}'
+  ready commanded-plugin 1.0.0
+  # shellcheck disable=SC2046
+  shared_by $(app_pods)
+  # What plugins store is not theirs to read by SQL.
+  local answer; answer=$(command_in "$(app_pods | head -n 1)" '{"do": "exec", "sql": "SET ROLE keeper"}')
+  [[ $answer == *error* ]] || fail "a plugin became the storage's role: $answer"
+}
+
+# heard PLUGIN: how many events it has noted, in all pods; the numbers of each pod follow.
+heard() {
+  local pod numbers=() sum=0 number
+  for pod in $(app_pods); do
+    number=$(k logs "$pod" -c rockstar-sidecar --tail=-1 | grep -c "note: $1 event pod.greeted" || true)
+    numbers+=("$number") sum=$((sum + number))
+  done
+  echo "$sum in all: ${numbers[*]}"
+}
+
+event_reaches_each_plugin_once_in_some_pod() {
+  in_strict
+  local pod name; pod=$(app_pods | head -n 1)
+  local config='config: {registers: {type: "object", default: {}}}'
+  test_plugin speaker user-plugin '{events: {publishes: ["pod.greeted"]}, hooks: [{type: "pre_request", priority: 100}]}'
+  for name in hearer-a hearer-b; do
+    test_plugin $name user-plugin "{events: {subscribes: [\"pod.greeted\"]}, hooks: [{type: \"pre_request\", priority: 100}], $config}" \
+      '.spec.config = {registers: {event: "pod.greeted"}}'
+  done
+  for name in speaker hearer-a hearer-b; do ready $name 1.0.0; done
+  for _ in {1..20}; do same published true "$(in_pod "$pod" /speaker/publish/pod.greeted)"; done
+  for name in hearer-a hearer-b; do
+    within 30 '20 in all' heard $name
+    throughout 5 '20 in all' heard $name
+    heard $name
+    [[ $(heard $name) != *' 0'* ]] || fail "only one pod heard: $(heard $name)"
+  done
+}
+
+# told REASON: how many events of that reason commanded-plugin has.
+told() { events_of commanded-plugin | grep -c "Warning $1: " || true; }
+
+# spoil POD NUMBER: so many requests that commanded-plugin cannot read.
+spoil() { local i; for ((i = 0; i < $2; i++)); do in_pod "$1" /commanded-plugin --data 'no command' >/dev/null; done; }
+
+exceeded_error_threshold_is_told_once() {
+  in_strict
+  local pod; pod=$(app_pods | head -n 1)
+  k patch plugin commanded-plugin --type=merge \
+    -p '{"spec": {"errorThreshold": {"maxErrors": 3, "action": "alert", "resetOnSuccess": false}}}'
+  ready commanded-plugin 1.0.0
+  spoil "$pod" 5
+  within 30 "Plugin commanded-plugin exceeded error threshold: 3/3 errors in 5m (in $pod)" condition commanded-plugin ErrorThresholdExceeded
+  within 30 1 told ErrorThresholdExceeded
+  k patch plugin commanded-plugin --type=merge -p '{"spec": {"errorThreshold": {"maxErrors": 9, "action": "disable"}}}'
+  ready commanded-plugin 1.0.0
+  spoil "$pod" 5
+  within 30 'True DisabledByErrorThreshold: Plugin commanded-plugin automatically disabled' condition commanded-plugin ErrorThresholdExceeded
+  within 30 1 told DisabledByErrorThreshold
+  same 'events of the alert' 1 "$(told ErrorThresholdExceeded)"
+  k annotate plugin commanded-plugin "$API/reload-at=now"
+  within 60 'none' without_condition commanded-plugin ErrorThresholdExceeded
+  ready commanded-plugin 1.0.0
+}
+
+without_condition() { condition "$1" "$2" | grep . || echo none; }

@@ -57,6 +57,12 @@ impl Count {
         None
     }
 
+    /// Another rule applies: what it finds is told, whatever the one before has told.
+    pub const fn judge_anew(&mut self) {
+        self.told = false;
+        self.warned = None;
+    }
+
     /// A counted call without error.
     pub fn success(&mut self, rule: &ErrorThreshold) {
         if rule.reset_on_success {
@@ -154,6 +160,14 @@ mod tests {
                 errors(&mut count, &rule, 99, 1).iter().filter(|c| matches!(c, Crossing::Exceeded(_))).count();
             assert_eq!(exceeded, expected, "reset_on_success: {reset}");
         }
+    }
+
+    #[test]
+    fn another_rule_tells_anew() {
+        let (mut count, low, high) = (Count::default(), rule(2, false), rule(4, false));
+        assert_eq!(errors(&mut count, &low, 3, 0), [Crossing::Exceeded(2)]);
+        count.judge_anew();
+        assert_eq!(errors(&mut count, &high, 3, 1), [Crossing::Exceeded(4)]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 # What scenarios are written with: waiting, asserting, applying plugins, load. Sourced, never run.
 
+# Where the scenario is, whose application, in how many pods.
 NS=shop
+APP=storefront
+REPLICAS=3
 SYSTEM=rockstar-system
 API=plugins.rockstar-framework.dev
 
@@ -46,10 +49,10 @@ serves() {
 # ready PLUGIN VERSION [SECONDS]: that version runs, proven, everywhere.
 ready() {
   within "${3:-90}" True condition "$1" Ready
-  within 10 "$2 3/3 Running" serves "$1"
+  within 10 "$2 $REPLICAS/$REPLICAS Running" serves "$1"
 }
 
-app_pods() { k get pods -l app=storefront --field-selector=status.phase=Running -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'; }
+app_pods() { k get pods -l app=$APP --field-selector=status.phase=Running -o jsonpath='{range .items[*]}{.metadata.name}{"\n"}{end}'; }
 
 # in_sidecars COMMAND...: the command's output in each pod's sidecar, one line a pod.
 in_sidecars() {
@@ -66,6 +69,18 @@ sidecar_logs() { local pod; for pod in $(app_pods); do k logs "$pod" -c rockstar
 operator_logs() { kubectl -n "$SYSTEM" logs -l app.kubernetes.io/name=rockstar --tail="${1:--1}" --prefix; }
 events_of() { k get events -o json | jq -r --arg name "$1" '.items[] | select(.involvedObject.name == $name) | "\(.type) \(.reason): \(.message // .note)"'; }
 
+# of_host HOST TYPE: "True Reason: message" of its condition.
+of_host() { k get pluginhost "$1" -o json | jq -r --arg type "$2" '.status.conditions[]? | select(.type == $type) | "\(.status) \(.reason): \(.message)"'; }
+
+# failures PLUGIN: "CLASS REASON: message" of each.
+failures() { k get plugin "$1" -o json | jq -r '.status.failures[]? | "\(.class) \(.reason): \(.message)"'; }
+
+# in_pod POD PATH [CURL ARGUMENTS...]: one request to the application in that pod, by way of the node.
+in_pod() {
+  local pod=$1 path=$2; shift 2
+  docker exec "$CLUSTER-control-plane" curl -sS -m 20 "$@" "http://$(k get pod "$pod" -o jsonpath='{.status.podIP}'):8000$path"
+}
+
 # request [CURL ARGUMENTS...]: status code and body of one request to the application.
 request() { curl -sS -m 10 -w '\n%{http_code}\n' "$@"; }
 
@@ -73,11 +88,11 @@ app_url() { echo "http://$(docker inspect -f '{{.NetworkSettings.Networks.kind.I
 
 # --- Artifacts and Plugin resources ---
 
-# artifact NAME VERSION MANIFEST: pushes the plugin's program with this manifest, prints the digest.
+# artifact NAME VERSION MANIFEST [PROGRAM]: pushes the plugin's program with this manifest, prints the digest.
 artifact() {
-  local name=$1 version=$2 manifest=$3 dir=$WORK/artifacts/$1-$2 reference
+  local name=$1 version=$2 manifest=$3 program=${4:-$1} dir=$WORK/artifacts/$1-$2 reference
   rm -rf "$dir" && mkdir -p "$dir"
-  strip -o "$dir/$name" "$BUILT/$name"
+  strip -o "$dir/$name" "$BUILT/$program"
   printf '%s\n' "$manifest" >"$dir/plugin.yaml"
   reference=$("$BUILT/rockstar" push "$dir" "$REGISTRY/plugins/$name:$version" --insecure 2>"$WORK/push.log") ||
     fail "rockstar push $name $version: $(cat "$WORK/push.log")"
@@ -101,6 +116,19 @@ plugin() {
   version=$(jq -r .spec.manifest.version <<<"$changed")
   digest=$(artifact "$name" "$version" "$(jq .spec.manifest <<<"$changed")")
   jq --arg image "$REGISTRY/plugins/$name" --arg digest "$digest" '.spec.source = {oci: {image: $image, digest: $digest}}' <<<"$changed" |
+    k apply -f - >/dev/null
+}
+
+# test_plugin NAME PROGRAM MANIFEST [JQ]: applies a Plugin of one of the tests' programs; MANIFEST has what is not the same
+# for all, and all that it declares is granted.
+test_plugin() {
+  local name=$1 program=$2 manifest digest
+  manifest=$(jq -cn --arg name "$name" '{name: $name, version: "1.0.0", description: "A test", author: "Me"} + '"$3")
+  digest=$(artifact "$name" 1.0.0 "$manifest" "$program")
+  jq -n --arg kind Plugin --arg name "$name" --arg host "$APP" --arg api "$API/v1alpha1" --arg digest "$digest" \
+    --arg image "$REGISTRY/plugins/$name" --argjson manifest "$manifest" \
+    '{apiVersion: $api, $kind, metadata: {$name}, spec: {$host, $manifest, permissions: ($manifest.permissions // {}),
+      source: {oci: {$image, $digest}}, resources: {memory: "64Mi"}, reload: {gracePeriod: "1s"}}} | '"${4:-.}" |
     k apply -f - >/dev/null
 }
 
@@ -157,14 +185,15 @@ scenario() {
 evidence() {
   echo '--- resources'
   kubectl get plugins,pluginhosts,pods -A -o wide
-  k get plugins -o json | jq -c '.items[] | {name: .metadata.name, generation: .metadata.generation, status}'
-  k get pluginhosts -o json | jq -c '.items[] | {name: .metadata.name, generation: .metadata.generation, status}'
+  kubectl get plugins -A -o json | jq -c '.items[] | {name: .metadata.name, generation: .metadata.generation, status}'
+  kubectl get pluginhosts -A -o json | jq -c '.items[] | {name: .metadata.name, generation: .metadata.generation, status}'
   echo '--- events'
-  k get events --sort-by=.lastTimestamp | tail -n 25
+  kubectl get events -A --sort-by=.lastTimestamp | tail -n 25
   echo '--- operator'
   operator_logs 40
   echo '--- sidecars'
   k logs -l app=storefront -c rockstar-sidecar --tail=25 --prefix
+  kubectl -n strict logs -l app=ledger -c rockstar-sidecar --tail=25 --prefix
 }
 
 verdict() {

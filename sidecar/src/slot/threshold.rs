@@ -66,14 +66,24 @@ impl Threshold {
     }
 
     pub(super) fn configure(&self, rule: Option<ErrorThreshold>) {
-        self.inner.lock().configured = rule;
+        self.change(|inner| inner.configured = rule);
     }
 
     /// Overrides what is configured, for as long as the plugin is known here.
     pub fn set(&self, rule: ErrorThreshold) {
+        self.change(|inner| {
+            let webhook = inner.configured.as_ref().and_then(|configured| configured.webhook.clone());
+            inner.set = Some(ErrorThreshold { webhook: rule.webhook.or(webhook), ..rule });
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner)) {
         let mut inner = self.inner.lock();
-        let webhook = inner.configured.as_ref().and_then(|configured| configured.webhook.clone());
-        inner.set = Some(ErrorThreshold { webhook: rule.webhook.or(webhook), ..rule });
+        let before = inner.rule().cloned();
+        change(&mut inner);
+        if inner.rule() != before.as_ref() {
+            inner.count.judge_anew();
+        }
     }
 
     /// The one that applies.
@@ -187,6 +197,17 @@ mod tests {
             threshold.rearm();
             assert!(!threshold.is_tripped() && threshold.exceeded().is_none());
         }
+    }
+
+    #[test]
+    fn another_rule_acts_on_what_is_counted_already() {
+        let threshold = threshold(ThresholdAction::Alert);
+        assert_eq!([threshold.error(), threshold.error(), threshold.error()], [false, true, false]);
+        let rule = ErrorThreshold { max_errors: 4, ..ErrorThreshold::default() };
+        threshold.configure(Some(rule.clone()));
+        threshold.configure(Some(rule));
+        assert_eq!([threshold.error(), threshold.error()], [true, false]);
+        assert!(threshold.is_tripped());
     }
 
     #[test]

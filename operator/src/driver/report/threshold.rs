@@ -19,10 +19,10 @@ pub(super) fn exceeded(context: &Context<'_>, plugin: &str, object: &Plugin) -> 
     if states.is_empty() {
         return before(old(object)).filter(|_| is_someone_away(context)).map(as_it_was);
     }
-    let disabled: BTreeMap<_, _> = states.iter().filter(|(_, state)| state.disabled_by_threshold).collect();
+    let disabled: States<'_> = states.clone().into_iter().filter(|(_, state)| state.disabled_by_threshold).collect();
     let (reason, message) = match disabled.is_empty() {
         true => (ALERT, alerting(plugin, &states)),
-        false => (DISABLED, disabling(plugin, &disabled.into_iter().map(|(pod, state)| (*pod, *state)).collect())),
+        false => (DISABLED, disabling(plugin, &disabled)),
     };
     Some(Says { kind: ERROR_THRESHOLD_EXCEEDED, holds: true, reason: reason.into(), message })
 }
