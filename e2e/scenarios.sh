@@ -174,10 +174,15 @@ leader_pod() {
   kubectl -n "$SYSTEM" get lease -o json | jq -r '[.items[] | select(.metadata.name | startswith("rockstar")) | .spec.holderIdentity][0] | split("_")[0]'
 }
 
+# followed POD: who leads now, if that is another one.
+followed() { local now; now=$(leader_pod); [ "$now" = "$1" ] || echo "led by $now"; }
+
+# kill_leader: what the one before wrote is no news: returns when another leads.
 kill_leader() {
   local leader; leader=$(leader_pod)
   echo "    leader $leader"
   kubectl -n "$SYSTEM" delete pod "$leader" --grace-period=0 --force
+  within 60 'led by' followed "$leader"
 }
 
 operator_whole() { kubectl -n "$SYSTEM" rollout status deployment -l app.kubernetes.io/name=rockstar --timeout=120s; }
@@ -211,7 +216,7 @@ left() { processes "$1" | awk 'NF > 1' | grep . || echo 'none left'; }
 deleted_plugin_is_unloaded() {
   load_begin
   k delete plugin auth-plugin --timeout=60s
-  within 30 'none left' left auth-plugin
+  same 'processes of auth-plugin' 'none left' "$(left auth-plugin)"
   within 10 200 request "$(app_url)/hello/ann"
   load_end
   within 10 True condition cache-plugin Ready

@@ -2,6 +2,7 @@
 //! as a ConfigMap holds it. Pure.
 
 use crate::document::{self, DocumentError, Format};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -36,6 +37,25 @@ pub enum EventOverflow {
     DropOldest,
 }
 
+impl EventOverflow {
+    pub const ALL: [Self; 2] = [Self::DropNewest, Self::DropOldest];
+
+    /// As it is written in files, and told to a sidecar.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DropNewest => "drop_newest",
+            Self::DropOldest => "drop_oldest",
+        }
+    }
+
+    /// What an operator tells. A word that this version does not know drops what comes last.
+    #[must_use]
+    pub fn told(word: &str) -> Self {
+        Self::ALL.into_iter().find(|overflow| overflow.name() == word).unwrap_or_default()
+    }
+}
+
 /// Entries that cannot be read as configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigurationError {
@@ -43,6 +63,25 @@ pub enum ConfigurationError {
     Syntax { entry: String, cause: DocumentError },
     #[error("{0}: the configuration must be a mapping")]
     NoMapping(String),
+}
+
+/// The PostgreSQL role of both database and storage: a plugin's SQL would reach the storage of all plugins.
+#[must_use]
+pub fn shared_role(database: Option<&str>, storage: Option<&str>) -> Option<String> {
+    let (database, storage) = (role(database?)?, role(storage?)?);
+    (database == storage).then_some(database.0)
+}
+
+/// With the servers where it is one: the same name elsewhere is another role.
+fn role(address: &str) -> Option<(String, &str)> {
+    let rest = address.strip_prefix("postgres://").or_else(|| address.strip_prefix("postgresql://"))?;
+    let (place, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (credentials, servers) = place.rsplit_once('@').unwrap_or(("", place));
+    let parameters = rest.split_once('?').map_or("", |(_, parameters)| parameters).split('&');
+    let named = parameters.filter_map(|parameter| parameter.strip_prefix("user=")).next_back();
+    let name = named.unwrap_or_else(|| credentials.split(':').next().unwrap_or_default());
+    let name = percent_decode_str(name).decode_utf8_lossy().into_owned();
+    (!name.is_empty()).then_some((name, servers))
 }
 
 /// Entries named as files are documents; others are values, under dotted paths: `database.host`.
@@ -96,6 +135,28 @@ mod tests {
         let entries = [("app.yaml", "database: {port: 5432, host: a}"), ("database.host", "b"), ("x.toml", "y = 1")];
         let wanted = json!({"database": {"port": 5432, "host": "b"}, "y": 1});
         assert_eq!(Value::Object(read(&entries).unwrap()), wanted);
+    }
+
+    #[test]
+    fn what_is_not_known_drops_what_comes_last() {
+        for overflow in EventOverflow::ALL {
+            assert_eq!(EventOverflow::told(overflow.name()), overflow);
+        }
+        assert_eq!([EventOverflow::told(""), EventOverflow::told("drop_all")], [EventOverflow::DropNewest; 2]);
+    }
+
+    #[test]
+    fn a_role_is_the_same_only_on_the_same_server() {
+        let shared = |database, storage| shared_role(Some(database), Some(storage));
+        assert_eq!(
+            shared("postgres://app:a@db/x", "postgresql://a%70p:b@db/y?sslmode=require").as_deref(),
+            Some("app")
+        );
+        assert_eq!(shared("postgres://db/x?user=app", "postgres://app@db").as_deref(), Some("app"));
+        assert_eq!(shared("postgres://app@db/x", "postgres://storage@db/x"), None);
+        assert_eq!(shared("postgres://app@db/x", "postgres://app@other/x"), None);
+        assert_eq!(shared("sqlite:x", "postgres://app@db/x"), None);
+        assert_eq!(shared_role(None, Some("postgres://app@db/x")), None);
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub struct Backends {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<Backend>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub events: Option<Backend>,
+    pub events: Option<EventsBackend>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<ConfigBackend>,
 }
@@ -126,6 +126,27 @@ pub struct Backends {
 #[serde(rename_all = "camelCase")]
 pub struct Backend {
     pub url_from: UrlFrom,
+}
+
+/// What carries events between plugins, and what goes where they come too fast.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(validation = ("has(self.urlFrom) || has(self.overflow)", "urlFrom or overflow must be given"))]
+#[serde(rename_all = "camelCase")]
+pub struct EventsBackend {
+    /// Left out: plugins of one pod hear each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_from: Option<UrlFrom>,
+    /// What is dropped where a subscriber, or the engine, does not keep up. DropNewest by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<EventOverflow>,
+}
+
+/// Which event goes when a queue of events is full.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EventOverflow {
+    #[default]
+    DropNewest,
+    DropOldest,
 }
 
 /// Where an address with its credentials is kept.

@@ -38,5 +38,7 @@ pub mod condition {
     pub const DEPENDENCIES_RESOLVED: &str = "DependenciesResolved";
     pub const PERMISSIONS_GRANTED: &str = "PermissionsGranted";
     pub const ROLLED_BACK: &str = "RolledBack";
+    pub const ERROR_THRESHOLD_EXCEEDED: &str = "ErrorThresholdExceeded";
+    pub const SANDBOX_ENFORCED: &str = "SandboxEnforced";
     pub const BACKENDS_RESOLVED: &str = "BackendsResolved";
 }

@@ -60,6 +60,12 @@ pub struct ErrorThreshold {
     /// A call without an error begins the count anew. true by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reset_on_success: Option<bool>,
+    /// Where the action alert posts besides its metric and event, in the form of Alertmanager's /api/v2/alerts. A Plugin
+    /// without one has that of its host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = ("self.startsWith('https://') || self.startsWith('http://')", "must begin with https:// or http://"))]
+    pub webhook: Option<String>,
 }
 
 /// What a container asks for and may use.

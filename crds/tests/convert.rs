@@ -4,6 +4,7 @@
 
 use rockstar_core::{
     assignment::{FailurePolicy, Policies, QueueStrategy, ThresholdAction},
+    backends::EventOverflow,
     permission::{Permission, Permissions},
     revision::Source,
     rollout::{self, Amount, Policy},
@@ -95,6 +96,24 @@ fn the_hosts_error_threshold_is_a_default() {
 }
 
 #[test]
+fn alerts_are_posted_where_the_host_says_unless_the_plugin_says_otherwise() {
+    let alert = |webhook: &str| json!({"action": "alert", "webhook": webhook});
+    let host = host(json!({"errorThreshold": alert("http://host/alerts")}));
+    let of = |own: &[(&str, Value)]| plugin(own).policies(&host).unwrap().error_threshold.unwrap().webhook;
+    assert_eq!(of(&[]).as_deref(), Some("http://host/alerts"));
+    assert_eq!(of(&[("errorThreshold", json!({"maxErrors": 7}))]).as_deref(), Some("http://host/alerts"));
+    assert_eq!(of(&[("errorThreshold", alert("https://own/alerts"))]).as_deref(), Some("https://own/alerts"));
+}
+
+#[test]
+fn what_is_dropped_of_events_has_a_default() {
+    let overflow = |events: Value| host(json!({"backends": {"events": events}})).event_overflow();
+    assert_eq!(host(json!({})).event_overflow(), EventOverflow::DropNewest);
+    assert_eq!(overflow(json!({"overflow": "DropNewest"})), EventOverflow::DropNewest);
+    assert_eq!(overflow(json!({"overflow": "DropOldest"})), EventOverflow::DropOldest);
+}
+
+#[test]
 fn permissions_that_are_false_are_not_granted() {
     let spec = plugin(&[("permissions", json!({"database": true, "cache": false}))]);
     assert_eq!(spec.granted().unwrap(), Permissions::from([Permission::Database]));
@@ -139,6 +158,7 @@ fn each_error_names_its_field() {
             "spec.reload.queue.timeout: invalid duration '1d': write it like 100ms, 30s, 5m or 1h30m",
         ),
         ("errorThreshold/maxErrors", json!(0), "spec.errorThreshold.maxErrors: must be at least 1"),
+        ("errorThreshold/webhook", json!("x"), "spec.errorThreshold.webhook: must begin with https:// or http://"),
     ];
     for (pointer, value, expected) in cases {
         let error = plugin(&[(pointer, value)]).policies(&host(json!({}))).unwrap_err();

@@ -66,6 +66,7 @@ fn good_plugins_pass() {
         ("permissions", json!({"database": true, "exec": false})),
         ("resources/memory", json!("100Mi")),
         ("resources/memory", json!(104_857_600)),
+        ("errorThreshold", json!({"action": "alert", "webhook": "http://alertmanager:9093/api/v2/alerts"})),
         ("config", json!({"nested": {"kept": [1, {"deep": true}]}})),
     ];
     for (pointer, value) in cases {
@@ -97,6 +98,7 @@ fn bad_plugins_are_told_what_to_do() {
         ("hookTimeout", json!("5"), "must be a duration like 30s, 5m, 1h30m or 100ms"),
         ("reload/queue/timeout", json!("1d"), "must be a duration like 30s, 5m, 1h30m or 100ms"),
         ("resources/memory", json!("lots"), "must be an amount of memory like 100Mi"),
+        ("errorThreshold/webhook", json!("alertmanager"), "must begin with https:// or http://"),
     ];
     for (pointer, value, expected) in cases {
         let errors = plugin_errors(with(plugin(), pointer, value));
@@ -121,6 +123,9 @@ fn hosts_are_checked() {
         ("rollout/maxUnavailable", json!("25%")),
         ("rollout/partition", json!(3)),
         ("permissionCeiling", json!(["cache"])),
+        ("backends/events", json!({"overflow": "DropOldest"})),
+        ("backends/events", json!({"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}})),
+        ("errorThreshold/webhook", json!("https://alertmanager/api/v2/alerts")),
     ];
     for (pointer, value) in good {
         assert_eq!(host_errors(with(host(), pointer, value)), "", "{pointer}");
@@ -134,6 +139,8 @@ fn hosts_are_checked() {
         ),
         ("rollout/partition", json!(-1), "must be a number that is not negative, or a percentage like 25%"),
         ("permissionCeiling", json!(["root"]), "unknown permission: root"),
+        ("backends/events", json!({}), "urlFrom or overflow must be given"),
+        ("errorThreshold/webhook", json!("ftp://alertmanager"), "must begin with https:// or http://"),
         ("sidecar/resources/limits", json!({"memory": "lots"}), "must be a quantity like 100m or 64Mi"),
     ];
     for (pointer, value, expected) in bad {

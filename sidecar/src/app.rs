@@ -64,6 +64,7 @@ impl Core {
             store: store.clone(),
             run: paths.run.clone(),
             limits: Limits::default(),
+            memory: arguments.memory_limit,
             framework: Arc::clone(&framework),
             confiner: Arc::new(Confiner::new(parts, arguments.volumes.clone())),
         };

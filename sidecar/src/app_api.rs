@@ -24,7 +24,9 @@ use std::{
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::Server;
 
-const WINDOW: u32 = 4 << 20;
+const WINDOW: u32 = 1 << 20;
+/// A body that nobody reads must not hold up the others.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -78,7 +80,7 @@ pub async fn serve(
     let connections = peers::of_others(listener, "the application's socket", manager.spawner().clone());
     Server::builder()
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
         .add_service(MetricsServer::new(metrics::Service(Arc::clone(&manager))))
         .add_service(EventsServer::new(events::Service::new(Arc::clone(&shared.bus))))

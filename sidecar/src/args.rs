@@ -53,6 +53,9 @@ pub struct Arguments {
     /// Directory that plugins with the permission `filesystem` may use; DIR:ro to read only
     #[arg(long = "volume", env = "ROCKSTAR_VOLUMES", value_name = "DIR[:ro]", value_delimiter = ',')]
     pub volumes: Vec<Volume>,
+    /// Bytes of memory that the sidecar and its plugins may use together: no plugin starts whose limit goes beyond
+    #[arg(long, env = "ROCKSTAR_MEMORY_LIMIT", value_name = "BYTES")]
+    pub memory_limit: Option<u64>,
     /// How long the sidecar has from the end of its pod to its own
     #[arg(long, env = "ROCKSTAR_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub grace_period: Duration,

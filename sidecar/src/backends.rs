@@ -1,10 +1,10 @@
 //! The services that plugins use through the framework, embedded or engines elsewhere, and their change while the sidecar
 //! runs. Nothing is opened before it is used; the services do their own I/O.
 
-use crate::{cache::Cache, configuration::Configuration, database::Database, postgres, storage::Storage};
+use crate::{cache::Cache, configuration::Configuration, database::Database, storage::Storage};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rockstar_core::backends::{Backends as Addresses, MISSING};
+use rockstar_core::backends::{self, Backends as Addresses, MISSING};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -21,12 +21,8 @@ pub struct Backends {
     applied: Mutex<Applied>,
 }
 
-/// The PostgreSQL role under which plugins would find the storage in their database.
 fn shared_role(addresses: &Addresses) -> Option<String> {
-    let role = |address: &Option<String>| postgres::role(address.as_deref()?);
-    role(&addresses.database)
-        .filter(|database| role(&addresses.storage).as_ref() == Some(database))
-        .map(|role| role.name)
+    backends::shared_role(addresses.database.as_deref(), addresses.storage.as_deref())
 }
 
 fn exposed(role: &str) -> String {
@@ -114,19 +110,6 @@ impl Backends {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn addresses(database: &str, storage: &str) -> Addresses {
-        Addresses { database: Some(database.into()), storage: Some(storage.into()), ..Addresses::default() }
-    }
-
-    #[test]
-    fn a_role_that_is_shared_opens_the_storage_to_plugins() {
-        let same = addresses("postgres://app:a@db/x", "postgresql://app:b@db/y");
-        assert_eq!(shared_role(&same).as_deref(), Some("app"));
-        assert_eq!(shared_role(&addresses("postgres://app@db/x", "postgres://storage@db/x")), None);
-        assert_eq!(shared_role(&addresses("postgres://app@db/x", "postgres://app@other/x")), None);
-        assert_eq!(shared_role(&addresses("sqlite:x", "postgres://app@db/x")), None);
-    }
 
     #[tokio::test]
     async fn what_keeps_its_address_is_kept() {

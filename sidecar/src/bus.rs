@@ -16,7 +16,7 @@ use arc_swap::ArcSwapOption;
 use inbox::Pushed;
 use nats::Nats;
 use parking_lot::Mutex;
-use rockstar_core::backends::EventOverflow;
+use rockstar_core::backends::{Backends, EventOverflow};
 use rockstar_proto::plugin::Event;
 use std::{
     fmt,
@@ -85,9 +85,10 @@ impl Bus {
         })
     }
 
-    /// What is dropped where a subscriber does not keep up.
-    pub fn set_overflow(&self, overflow: EventOverflow) {
-        self.drop_oldest.store(overflow == EventOverflow::DropOldest, Relaxed);
+    /// What a host or a file says of events counts from now on. A wrong address leaves the engine that is in force.
+    pub fn apply(self: &Arc<Self>, backends: &Backends, scope: &str) -> Result<(), AddressError> {
+        self.drop_oldest.store(backends.event_overflow == EventOverflow::DropOldest, Relaxed);
+        self.set_engine(backends.events.as_deref(), scope)
     }
 
     pub(crate) fn overflow(&self) -> EventOverflow {
@@ -98,7 +99,7 @@ impl Bus {
     }
 
     /// From now on through the engine at that address, or in this sidecar only. `scope` counts where the address has none.
-    pub fn set_engine(self: &Arc<Self>, address: Option<&str>, scope: &str) -> Result<(), AddressError> {
+    fn set_engine(self: &Arc<Self>, address: Option<&str>, scope: &str) -> Result<(), AddressError> {
         let address = address.map(|text| Address::parse(text, scope)).transpose()?;
         if self.engine.load().as_ref().map(|nats| nats.address()) == address.as_ref() {
             return Ok(());

@@ -58,6 +58,8 @@ pub struct Launcher {
     /// The private directories are made here.
     pub run: std::path::PathBuf,
     pub limits: Limits,
+    /// What this sidecar and its plugins may use together, in bytes; None: as much as there is.
+    pub memory: Option<u64>,
     pub framework: Arc<Framework>,
     pub confiner: Arc<Confiner>,
 }
@@ -98,7 +100,7 @@ impl Launcher {
             arguments,
             environment: environment(target, &artifact, directory.path()),
             directory: directory.path().to_owned(),
-            memory: target.body.resources.memory,
+            memory: target.memory(),
             confinement,
         };
         let mut process = Process::start(&self.spawner, &launch).await.map_err(not_started)?;
@@ -202,7 +204,7 @@ fn environment(target: &Target, artifact: &Artifact, directory: &Path) -> BTreeM
         ("HOME", path(&directory.join(directory::DATA))),
         ("TMPDIR", path(&directory.join(directory::TEMPORARY))),
         // Go's collector works harder before the limit, rather than meet it.
-        ("GOMEMLIMIT", (target.body.resources.memory / 10 * 9).to_string()),
+        ("GOMEMLIMIT", (target.memory() / 10 * 9).to_string()),
     ];
     let ours = [
         ("ROCKSTAR_PLUGIN_SOCKET", directory::PLUGIN_SOCKET.to_owned()),

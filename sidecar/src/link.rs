@@ -8,17 +8,18 @@ mod standstill;
 pub use standstill::Waiting;
 
 use crate::ancestry::Line;
+use futures::stream::{self, StreamExt};
 use multiplex::Multiplex;
 use prost::Message;
 use rockstar_proto::{
     plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
-    types::{Empty, Failure},
+    types::{Chunk, Empty, Failure},
 };
 use running::Running;
 use standstill::Standstill;
 use std::{
     error::Error as _,
-    future::Future,
+    future::{Future, pending, ready},
     iter::successors,
     sync::{
         Arc,
@@ -27,10 +28,11 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, Semaphore},
+    sync::{Notify, Semaphore, mpsc},
     time::{Instant, timeout_at},
 };
-use tonic::{Code, Request, Response, Status, TimeoutExpired, transport::Channel};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired, transport::Channel};
 
 /// The protocol version that this host speaks.
 pub const PROTOCOL: u32 = 1;
@@ -68,6 +70,8 @@ pub enum LifecycleError {
 #[derive(Debug)]
 pub struct Link {
     client: PluginClient<Channel>,
+    /// On a connection of its own.
+    bodies: PluginClient<Channel>,
     /// Calls in flight.
     room: Semaphore,
     stream: Option<Multiplex>,
@@ -75,6 +79,13 @@ pub struct Link {
     running: Running,
     down: Arc<Down>,
     standstill: Arc<Standstill>,
+}
+
+/// One body's call. Dropping it ends it.
+#[derive(Debug)]
+pub struct Transfer {
+    pub chunks: mpsc::Sender<Chunk>,
+    pub answers: Streaming<Chunk>,
 }
 
 /// Whether the connection, or the process behind it, is gone.
@@ -106,9 +117,15 @@ impl Down {
 }
 
 impl Link {
-    /// Over a connected channel, after the handshake. Opens the stream if the plugin serves it.
-    pub async fn open(channel: Channel, description: &Description, deadline: Instant) -> Result<Self, CallError> {
-        let client = client(channel);
+    /// Over connected channels, after the handshake; the second one is for large bodies. Opens the stream if the plugin
+    /// serves it.
+    pub async fn open(
+        channel: Channel,
+        bodies: Channel,
+        description: &Description,
+        deadline: Instant,
+    ) -> Result<Self, CallError> {
+        let (client, bodies) = (client(channel), client(bodies));
         let down = Arc::new(Down::default());
         let stream = match description.dispatch {
             true => Some(within(deadline, Multiplex::open(client.clone(), Arc::clone(&down))).await?),
@@ -119,7 +136,8 @@ impl Link {
             n => usize::try_from(n).unwrap_or(DEFAULT_CONCURRENCY).min(Semaphore::MAX_PERMITS),
         };
         let (ids, standstill) = (AtomicU64::new(1), Arc::default());
-        Ok(Self { client, room: Semaphore::new(room), stream, ids, running: Running::default(), down, standstill })
+        let running = Running::default();
+        Ok(Self { client, bodies, room: Semaphore::new(room), stream, ids, running, down, standstill })
     }
 
     /// The handshake's question, before there is a link.
@@ -159,6 +177,20 @@ impl Link {
                 self.client.clone().handle(request).await.map(Response::into_inner).map_err(|s| broken(&s))
             }
         }
+    }
+
+    /// Opens the call that carries this body, one way or the other.
+    pub async fn transfer(&self, id: u64, deadline: Instant) -> Result<Transfer, CallError> {
+        let (chunks, outgoing) = mpsc::channel(1);
+        let named = stream::once(ready(Chunk { transfer: id, ..Chunk::default() }));
+        let mut client = self.bodies.clone();
+        let call = client.transfer(named.chain(ReceiverStream::new(outgoing)));
+        Ok(Transfer { chunks, answers: within(deadline, call).await?.into_inner() })
+    }
+
+    /// Waits for that time, which moves as deadlines do.
+    pub async fn until(&self, deadline: Instant) {
+        self.standstill.timeout_at(deadline, pending::<()>()).await;
     }
 
     /// Where a call comes from that runs in the plugin.

@@ -10,6 +10,7 @@ mod crash;
 mod journal;
 mod plugin;
 mod query;
+mod room;
 mod serve;
 mod threshold;
 mod trial;

@@ -15,6 +15,7 @@ mod stages;
 mod stream;
 mod table;
 mod task;
+mod transfer;
 mod unary;
 mod verdict;
 
@@ -31,6 +32,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 use tokio::sync::{Semaphore, watch};
+use transfer::Transfers;
 
 /// Exchanges whose post_response hooks run at once; those beyond go without, counted.
 const POST_RESPONSE: usize = 1024;
@@ -45,6 +47,7 @@ pub struct Pipeline {
     making: Mutex<()>,
     parked: unary::Parked,
     ancestry: Arc<Ancestry>,
+    transfers: Arc<Transfers>,
     post_response: Semaphore,
     skipped: AtomicU64,
     slow: call::SlowLog,
@@ -64,6 +67,7 @@ impl Pipeline {
             making: Mutex::default(),
             parked: unary::Parked::default(),
             ancestry: Arc::default(),
+            transfers: Arc::default(),
             post_response: Semaphore::new(POST_RESPONSE),
             skipped: AtomicU64::new(0),
             slow: call::SlowLog::default(),

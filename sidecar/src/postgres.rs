@@ -96,20 +96,6 @@ fn understood(address: &str) -> (String, Option<PathBuf>) {
     (format!("{server}?{known}"), authorities)
 }
 
-/// The role of an address, with the server where it is one: the same name elsewhere is another role.
-pub(crate) fn role(address: &str) -> Option<Role> {
-    let config = Config::from_str(&understood(address).0).ok()?;
-    let hosts = config.get_hosts().iter().map(|host| format!("{host:?}")).collect();
-    Some(Role { name: config.get_user()?.to_owned(), hosts, ports: config.get_ports().to_vec() })
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Role {
-    pub(crate) name: String,
-    hosts: Vec<String>,
-    ports: Vec<u16>,
-}
-
 /// The system's certificate authorities; a server without TLS needs none.
 fn tls(mode: SslMode) -> Result<MakeRustlsConnect, String> {
     match MakeRustlsConnect::with_native_certs() {

@@ -305,6 +305,11 @@ impl Parked {
     }
 
     #[must_use]
+    pub const fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    #[must_use]
     pub fn generation(&self) -> Generation {
         self.instance.generation()
     }

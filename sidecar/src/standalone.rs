@@ -127,9 +127,7 @@ impl Standalone {
 
     /// A wrong address leaves what is in force.
     fn engines(&self, backends: &Backends) {
-        let bus = &self.manager.shared().bus;
-        bus.set_overflow(backends.event_overflow);
-        if let Err(error) = bus.set_engine(backends.events.as_deref(), "default") {
+        if let Err(error) = self.manager.shared().bus.apply(backends, "default") {
             tracing::error!("backends.events: {error}");
         }
     }

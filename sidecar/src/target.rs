@@ -37,6 +37,12 @@ impl Target {
         self.body.manifest.version.to_string()
     }
 
+    /// That its process may use, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.body.resources.memory
+    }
+
     /// What resolution sees. A reload on demand counts as another revision, so that it moves; and so do other permissions
     /// that the kernel enforces, since a process is born with them.
     pub fn member(&self) -> Result<SetMember, ConstraintError> {

@@ -4,11 +4,16 @@
 mod support;
 
 use parking_lot::Mutex;
-use rockstar_core::{assignment::Policies, permission::Permission, revision};
+use rockstar_core::{
+    assignment::{ErrorThreshold, Policies, ThresholdAction},
+    permission::Permission,
+    revision,
+};
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
     Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance,
     control_server::{Control, ControlServer},
+    failure_record::Class,
     from_instance,
     group_state::Outcome,
     to_instance,
@@ -16,8 +21,10 @@ use rockstar_proto::control::{
 use std::{path::Path, sync::Arc, time::Duration};
 use support::{Plugin, Sidecar, plugin};
 use tokio::{
-    net::UnixListener,
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UnixListener},
     sync::{mpsc, watch},
+    time::timeout,
 };
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::Server};
@@ -198,6 +205,85 @@ async fn a_snapshot_runs_and_a_bad_revision_goes_back() {
         );
     }
     assert!(client.is_loaded(name()).await.unwrap().into_inner().loaded);
+}
+
+fn several(plan_generation: u64, targets: &[&(Assignment, RevisionBody)]) -> Option<Snapshot> {
+    let first = snapshot(plan_generation, targets[0], None)?;
+    let (target, bodies) = targets.iter().map(|t| (t.0.clone(), t.1.clone())).unzip();
+    Some(Snapshot { target, bodies, ..first })
+}
+
+#[tokio::test]
+async fn a_plugin_without_room_waits_and_runs_once_there_is_some() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let first = version(&sidecar, &plugin("first"), Duration::ZERO);
+    let second = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("second") }, Duration::ZERO);
+    let limit = (200 << 20).to_string();
+    sidecar.start_as(&[&ARGUMENTS[..], &["--memory-limit", &limit]].concat());
+    operator.says.send_replace(several(1, &[&first, &second]));
+    sidecar.until("a failure", || !operator.failures().is_empty()).await;
+    let failure = operator.failures()[0].clone();
+    assert_eq!((failure.plugin.as_str(), failure.reason.as_str()), ("second", "NeedsPodRestart"));
+    assert_eq!(failure.class(), Class::Environment);
+    assert!(failure.message.contains("more than the 200 MiB of its container"), "{}", failure.message);
+    assert!(operator.runs("first", "1.0.0"));
+
+    // Of the same plan: what waits is not condemned.
+    operator.says.send_replace(several(1, &[&second]));
+    sidecar.until("second 2.0.0", || operator.runs("second", "2.0.0")).await;
+}
+
+/// With a configuration, which the plugin refuses: one error, and one is too many.
+fn refusing(target: &(Assignment, RevisionBody), action: ThresholdAction, webhook: &str) -> (Assignment, RevisionBody) {
+    let webhook = Some(webhook.to_owned());
+    let threshold = ErrorThreshold { max_errors: 1, action, webhook, ..ErrorThreshold::default() };
+    let policies = Policies { error_threshold: Some(threshold), ..Policies::default() };
+    let config = serde_json::Map::from_iter([("level".to_owned(), "loud".into())]);
+    let mut target = target.clone();
+    target.0.policies_json = serde_json::to_vec(&policies).unwrap().into();
+    target.0.config = Some((&config).into());
+    target
+}
+
+/// The body of the one request that comes.
+async fn posted(listener: TcpListener) -> String {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"]") {
+        stream.read_buf(&mut request).await.unwrap();
+    }
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    String::from_utf8(request).unwrap()
+}
+
+#[tokio::test]
+async fn an_exceeded_error_threshold_is_told_and_posted() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let webhook = format!("http://{}/api/v2/alerts", listener.local_addr().unwrap());
+    let made = |name, number| Plugin {
+        version: number,
+        manifest: "config: {level: {type: string, default: low}}",
+        behave: "fail on_config_change no",
+        ..plugin(name)
+    };
+    let alerting = version(&sidecar, &made("alerting", "1.0.0"), Duration::ZERO);
+    let disabled = version(&sidecar, &made("disabled", "2.0.0"), Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(several(1, &[&alerting, &disabled]));
+    sidecar.until("both", || operator.runs("alerting", "1.0.0") && operator.runs("disabled", "2.0.0")).await;
+
+    let alerting = refusing(&alerting, ThresholdAction::Alert, &webhook);
+    let disabled = refusing(&disabled, ThresholdAction::Disable, &webhook);
+    operator.says.send_replace(several(2, &[&alerting, &disabled]));
+    let request = timeout(Duration::from_secs(20), posted(listener)).await.unwrap();
+    assert!(request.contains("Plugin alerting exceeded error threshold: 1/1 errors in 5m"), "{request}");
+    let told = |plugin| operator.plugin(plugin).map(|p| (p.threshold_exceeded, p.disabled_by_threshold, p.status));
+    let said = |disabled, status: &str| Some(("1/1 errors in 5m".to_owned(), disabled, status.to_owned()));
+    sidecar.until("an alert", || told("alerting") == said(false, "running")).await;
+    sidecar.until("an end", || told("disabled") == said(true, "error")).await;
 }
 
 #[tokio::test]

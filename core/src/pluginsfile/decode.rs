@@ -242,8 +242,7 @@ fn queue_strategy(at: &Cursor<'_>) -> Decoded<QueueStrategy> {
 }
 
 fn event_overflow(at: &Cursor<'_>) -> Decoded<EventOverflow> {
-    let words = [("drop_newest", EventOverflow::DropNewest), ("drop_oldest", EventOverflow::DropOldest)];
-    one_of(at, "drop_newest or drop_oldest", &words)
+    one_of(at, "drop_newest or drop_oldest", &EventOverflow::ALL.map(|overflow| (overflow.name(), overflow)))
 }
 
 fn threshold_action(at: &Cursor<'_>) -> Decoded<ThresholdAction> {

@@ -6,9 +6,10 @@ use super::{
     at,
     policy::error_threshold,
 };
-use crate::host::{OnFailure, PluginHostSpec, Sandbox};
+use crate::host::{EventOverflow, OnFailure, PluginHostSpec, Sandbox};
 use rockstar_core::{
     assignment::ErrorThreshold,
+    backends,
     permission::{self, Permissions},
     rollout::{self, Policy},
 };
@@ -34,6 +35,13 @@ impl PluginHostSpec {
         error_threshold("spec.errorThreshold", self.error_threshold.as_ref())
     }
 
+    /// What is dropped of events that nobody takes in time.
+    #[must_use]
+    pub fn event_overflow(&self) -> backends::EventOverflow {
+        let events = self.backends.as_ref().and_then(|backends| backends.events.as_ref());
+        events.and_then(|events| events.overflow).unwrap_or_default().into()
+    }
+
     #[must_use]
     pub fn sandbox(&self) -> Sandbox {
         self.sandbox.unwrap_or_default()
@@ -52,6 +60,15 @@ impl PluginHostSpec {
             progress_deadline: positive("spec.rollout.progressDeadline", deadline, default.progress_deadline)?,
             on_failure: given.on_failure.map_or(default.on_failure, Into::into),
         })
+    }
+}
+
+impl From<EventOverflow> for backends::EventOverflow {
+    fn from(given: EventOverflow) -> Self {
+        match given {
+            EventOverflow::DropNewest => Self::DropNewest,
+            EventOverflow::DropOldest => Self::DropOldest,
+        }
     }
 }
 

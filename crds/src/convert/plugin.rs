@@ -4,7 +4,7 @@ use super::{
     FieldError,
     amount::positive,
     at,
-    policy::{error_threshold, reload},
+    policy::{alerting_like, error_threshold, reload},
 };
 use crate::{
     host::PluginHostSpec,
@@ -12,7 +12,7 @@ use crate::{
     quantity,
 };
 use rockstar_core::{
-    assignment::Policies,
+    assignment::{ErrorThreshold, Policies},
     manifest::{self, Parsed},
     permission::Permissions,
     revision::{Body, Resources, Source},
@@ -51,18 +51,21 @@ impl PluginSpec {
     /// What applies to the running plugin.
     pub fn policies(&self, host: &PluginHostSpec) -> Result<Policies, FieldError> {
         let default = Policies::default();
-        let error_threshold = match &self.error_threshold {
-            Some(own) => error_threshold("spec.errorThreshold", Some(own))?,
-            None => host.default_error_threshold()?,
-        };
         Ok(Policies {
             priority: self.priority,
             failure_policy: self.failure_policy.unwrap_or(default.failure_policy),
             hook_timeout: positive("spec.hookTimeout", self.hook_timeout.as_ref(), default.hook_timeout)?,
             stop_timeout: positive("spec.stopTimeout", self.stop_timeout.as_ref(), default.stop_timeout)?,
             reload: reload("spec.reload", self.reload.as_ref())?,
-            error_threshold,
+            error_threshold: self.error_threshold(host)?,
         })
+    }
+
+    fn error_threshold(&self, host: &PluginHostSpec) -> Result<Option<ErrorThreshold>, FieldError> {
+        let Some(own) = &self.error_threshold else { return host.default_error_threshold() };
+        let own = error_threshold("spec.errorThreshold", Some(own))?;
+        let default = host.default_error_threshold().ok().flatten();
+        Ok(own.map(|own| alerting_like(own, default)))
     }
 
     /// The Secret for the registry.

@@ -42,8 +42,20 @@ pub(super) fn error_threshold(
         time_window: positive(&format!("{path}.timeWindow"), given.time_window.as_ref(), TIME_WINDOW)?,
         action: given.action.unwrap_or(ThresholdAction::Disable),
         reset_on_success: given.reset_on_success.unwrap_or(true),
-        webhook: None,
+        webhook: given.webhook.as_deref().map(|address| webhook(path, address)).transpose()?,
     }))
+}
+
+/// An own threshold without a webhook posts where the host's does.
+pub(super) fn alerting_like(own: ErrorThreshold, host: Option<ErrorThreshold>) -> ErrorThreshold {
+    ErrorThreshold { webhook: own.webhook.or_else(|| host?.webhook), ..own }
+}
+
+fn webhook(path: &str, address: &str) -> Result<String, FieldError> {
+    match address.starts_with("https://") || address.starts_with("http://") {
+        true => Ok(address.to_owned()),
+        false => Err(FieldError::new(format!("{path}.webhook"), "must begin with https:// or http://")),
+    }
 }
 
 fn max_errors(path: &str, count: u32) -> Result<u32, FieldError> {

@@ -2,50 +2,64 @@
 
 use crate::world::{ValueRef, Values};
 use rockstar_core::backends::{self, MISSING};
-use rockstar_crds::{PluginHostSpec, host::Backend};
+use rockstar_crds::{
+    PluginHostSpec,
+    host::{Backend, UrlFrom},
+};
 use rockstar_proto::{control::Backends, types};
 use serde_json::{Map, Value};
 
 /// References to values that the host needs.
 pub(super) fn references(spec: &PluginHostSpec) -> Vec<ValueRef> {
-    let engines = engines(spec).into_iter().filter_map(|(_, engine)| engine.map(address_ref));
+    let engines = engines(spec).into_iter().filter_map(|(_, at)| at.map(address_ref));
     engines.chain(config_ref(spec)).collect()
 }
 
 /// For the snapshot. A service whose address is not there is not embedded instead: what is written would be elsewhere.
 pub(super) fn told(spec: &PluginHostSpec, values: &Values) -> Option<Backends> {
     spec.backends.as_ref()?;
-    let [database_url, cache_url, storage_url, events_url] = engines(spec).map(|(field, engine)| {
-        let address = engine.map(|engine| address(field, engine, values));
+    let [database_url, cache_url, storage_url, events_url] = engines(spec).map(|(field, at)| {
+        let address = at.map(|at| address(field, at, values));
         address.map_or_else(String::new, |found| found.unwrap_or_else(|fault| format!("{MISSING}{fault}")))
     });
-    let config = config(spec, values).unwrap_or_default();
-    Some(Backends { database_url, cache_url, storage_url, events_url, config: Some(types::Map::from(&config)) })
+    let config = Some(types::Map::from(&config(spec, values).unwrap_or_default()));
+    let event_overflow = spec.event_overflow().name().to_owned();
+    Some(Backends { database_url, cache_url, storage_url, events_url, config, event_overflow })
+}
+
+/// The PostgreSQL role of both database and storage.
+pub(super) fn shared_role(spec: &PluginHostSpec, values: &Values) -> Option<String> {
+    let [database, _, storage, _] =
+        engines(spec).map(|(field, engine)| engine.and_then(|engine| address(field, engine, values).ok()));
+    backends::shared_role(database.as_deref(), storage.as_deref())
 }
 
 /// What is missing, in words.
 pub(super) fn faults(spec: &PluginHostSpec, values: &Values) -> Vec<String> {
-    let engines = engines(spec).into_iter().filter_map(|(field, engine)| address(field, engine?, values).err());
+    let engines = engines(spec).into_iter().filter_map(|(field, at)| address(field, at?, values).err());
     engines.chain(config(spec, values).err()).collect()
 }
 
-fn engines(spec: &PluginHostSpec) -> [(&'static str, Option<&Backend>); 4] {
+fn engines(spec: &PluginHostSpec) -> [(&'static str, Option<&UrlFrom>); 4] {
     let backends = spec.backends.as_ref();
-    let of = |pick: fn(&rockstar_crds::host::Backends) -> &Option<Backend>| backends.and_then(|b| pick(b).as_ref());
+    let of = |pick: fn(&rockstar_crds::host::Backends) -> &Option<Backend>| {
+        backends.and_then(|b| pick(b).as_ref()).map(|engine| &engine.url_from)
+    };
+    let events = backends.and_then(|b| b.events.as_ref()?.url_from.as_ref());
     [
         ("database", of(|b| &b.database)),
         ("cache", of(|b| &b.cache)),
         ("storage", of(|b| &b.storage)),
-        ("events", of(|b| &b.events)),
+        ("events", events),
     ]
 }
 
-fn address_ref(engine: &Backend) -> ValueRef {
-    ValueRef::Secret(engine.url_from.secret_key_ref.clone())
+fn address_ref(at: &UrlFrom) -> ValueRef {
+    ValueRef::Secret(at.secret_key_ref.clone())
 }
 
-fn address(field: &str, engine: &Backend, values: &Values) -> Result<String, String> {
-    let found = values.get(&address_ref(engine)).cloned().unwrap_or_else(|| Err("not read yet".into()));
+fn address(field: &str, at: &UrlFrom, values: &Values) -> Result<String, String> {
+    let found = values.get(&address_ref(at)).cloned().unwrap_or_else(|| Err("not read yet".into()));
     let found = found.map_err(|fault| format!("spec.backends.{field}: {fault}"))?;
     match found.trim() {
         "" => Err(format!("spec.backends.{field}: the address is empty")),
@@ -76,7 +90,8 @@ mod tests {
 
     fn spec() -> PluginHostSpec {
         let secret = json!({"urlFrom": {"secretKeyRef": {"name": "db", "key": "url"}}});
-        let backends = json!({"database": secret, "config": {"configMapRef": {"name": "app"}}});
+        let events = json!({"overflow": "DropOldest"});
+        let backends = json!({"database": secret, "events": events, "config": {"configMapRef": {"name": "app"}}});
         serde_json::from_value(json!({"framework": {"version": "1.5.0"}, "backends": backends})).unwrap()
     }
 
@@ -90,7 +105,8 @@ mod tests {
     fn addresses_and_configuration_are_told_as_they_are_now() {
         let values = values(Ok("postgres://x\n"), Ok(r#"{"database.host": "db", "app.yaml": "a: {b: 1}"}"#));
         let told = told(&spec(), &values).unwrap();
-        assert_eq!((told.database_url.as_str(), told.cache_url.as_str()), ("postgres://x", ""));
+        let addresses = (told.database_url.as_str(), told.cache_url.as_str(), told.events_url.as_str());
+        assert_eq!((addresses, told.event_overflow.as_str()), (("postgres://x", "", ""), "drop_oldest"));
         let config = Value::Object(told.config.unwrap().to_json());
         assert_eq!(config, json!({"database": {"host": "db"}, "a": {"b": 1}}));
         assert_eq!(references(&spec()).len(), 2);

@@ -5,6 +5,7 @@ mod conditions;
 mod host;
 mod notes;
 mod plugin;
+mod threshold;
 
 pub use plugin::orphan;
 
@@ -133,7 +134,8 @@ mod tests {
         super::fixtures::{attached, host, needs, observed, pass, plugin, settled},
         *,
     };
-    use rockstar_crds::plugin::status::Phase;
+    use crate::world::ValueRef;
+    use rockstar_crds::plugin::{KeyRef, status::Phase};
     use serde_json::{Value, json};
     use std::sync::Arc;
 
@@ -182,6 +184,26 @@ mod tests {
     }
 
     #[test]
+    fn a_host_says_what_becomes_of_what_plugins_store() {
+        let secret = |name: &str| json!({"urlFrom": {"secretKeyRef": {"name": name, "key": "url"}}});
+        let both = json!({"spec": {"backends": {"database": secret("db"), "storage": secret("storage")}}});
+        let said = |backends: Value, storage: &str| {
+            let mut observed = observed([]);
+            observed.view.host = Arc::new(host(backends));
+            for (name, address) in [("db", "postgres://app@pg/x"), ("storage", storage)] {
+                let key = KeyRef { name: name.into(), key: "url".into() };
+                observed.values.insert(ValueRef::Secret(key), Ok(address.into()));
+            }
+            let kinds = ["StorageEphemeral", "StorageIsolated"];
+            kinds.map(|kind| host_says(&observed, &mut Memory::default(), kind).map(|(status, _)| status))
+        };
+        let (yes, no) = (Some("True".to_owned()), Some("False".to_owned()));
+        assert_eq!(said(json!({}), ""), [yes.clone(), None]);
+        assert_eq!(said(both.clone(), "postgres://store@pg/x"), [None, yes]);
+        assert_eq!(said(both, "postgres://app@pg/y"), [None, no]);
+    }
+
+    #[test]
     fn what_never_ran_serves_no_version() {
         let mut observed = observed([plugin("a", "1.0.0", json!({}))]);
         observed.attached = vec![attached("web-1", 0, &[])];
@@ -225,6 +247,81 @@ mod tests {
         assert_eq!(told, ["MissingDependency"]);
         memory.reported.plugins.insert("a".into(), (report.plugins["a"].clone(), observed.now));
         assert!(composed(&observed, &mut memory).notes.is_empty());
+    }
+
+    fn host_says(observed: &Observed, memory: &mut Memory, kind: &str) -> Option<(String, String)> {
+        let report = composed(observed, memory);
+        let condition = report.host.conditions.into_iter().find(|c| c.type_ == kind)?;
+        Some((condition.status, condition.message))
+    }
+
+    #[test]
+    fn what_the_kernels_enforce_is_said() {
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({}))]);
+        assert_eq!(host_says(&observed, &mut memory, "SandboxEnforced"), None, "no sidecar has told");
+        let mut tell = |text: &str| {
+            Arc::make_mut(&mut observed.attached[0].report).sandbox = text.into();
+            host_says(&observed, &mut memory, "SandboxEnforced").unwrap()
+        };
+        assert_eq!(tell("enforced").0, "True");
+        let lacking = ("False".to_owned(), "partial: no Landlock (in web-1)".to_owned());
+        assert_eq!(tell("partial: no Landlock"), lacking);
+    }
+
+    fn exceeding(observed: &mut Observed, disabled: bool) {
+        let state = &mut Arc::make_mut(&mut observed.attached[0].report).plugins[0];
+        (state.disabled_by_threshold, state.threshold_exceeded) = (disabled, "100/100 errors in 5m".into());
+    }
+
+    fn reported(observed: &mut Observed, memory: &mut Memory) -> (Report, Vec<&'static str>) {
+        observed.now += 1_000;
+        let report = composed(observed, memory);
+        memory.reported.plugins.insert("a".into(), (report.plugins["a"].clone(), observed.now));
+        let told = report.notes.iter().map(|note| note.reason).collect();
+        (report, told)
+    }
+
+    #[test]
+    fn an_exceeded_error_threshold_is_a_condition_and_told_once() {
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({}))]);
+        exceeding(&mut observed, false);
+        let (report, told) = reported(&mut observed, &mut memory);
+        let text = "Plugin a exceeded error threshold: 100/100 errors in 5m (in web-1)";
+        assert_eq!(says(&report, "a", "ErrorThresholdExceeded").2, text);
+        let about = crate::world::Subject::Plugin("a".into());
+        assert_eq!(
+            (told, &report.notes[0].about, report.notes[0].warning),
+            (vec!["ErrorThresholdExceeded"], &about, true)
+        );
+        assert_eq!(report.notes[0].text, text);
+        assert!(reported(&mut observed, &mut memory).1.is_empty());
+
+        exceeding(&mut observed, true);
+        let (report, told) = reported(&mut observed, &mut memory);
+        assert_eq!(told, ["DisabledByErrorThreshold"]);
+        let text = "Plugin a automatically disabled due to error threshold: 100/100 errors in 5m (in web-1); a reload starts \
+                    it again";
+        assert_eq!(says(&report, "a", "ErrorThresholdExceeded").2, text);
+    }
+
+    #[test]
+    fn an_exceeded_error_threshold_is_over_once_all_instances_say_so() {
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({}))]);
+        exceeding(&mut observed, true);
+        let (report, _) = reported(&mut observed, &mut memory);
+        let object = json!({"status": serde_json::to_value(&report.plugins["a"]).unwrap()});
+        observed.view.plugins = super::super::fixtures::observed([plugin("a", "1.0.0", object)]).view.plugins;
+
+        let back = std::mem::take(&mut observed.attached);
+        let (report, told) = reported(&mut observed, &mut memory);
+        assert_eq!(says(&report, "a", "ErrorThresholdExceeded").1, "DisabledByErrorThreshold", "it may still be so");
+        assert!(told.is_empty());
+
+        observed.attached = back;
+        let state = &mut Arc::make_mut(&mut observed.attached[0].report).plugins[0];
+        (state.disabled_by_threshold, state.threshold_exceeded) = (false, String::new());
+        let (report, _) = reported(&mut observed, &mut memory);
+        assert!(report.plugins["a"].conditions.iter().all(|c| c.type_ != "ErrorThresholdExceeded"));
     }
 
     #[test]

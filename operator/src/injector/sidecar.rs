@@ -17,7 +17,7 @@ pub(super) fn container(settings: &Settings, host: Option<&PluginHost>, grace: O
         "image": image,
         "restartPolicy": "Always",
         "args": arguments(settings),
-        "env": environment(grace.unwrap_or(DEFAULT_GRACE_SECONDS)),
+        "env": environment(grace.unwrap_or(DEFAULT_GRACE_SECONDS), resources),
         "ports": [{"name": "rockstar-admin", "containerPort": ADMIN_PORT, "protocol": "TCP"}],
         "volumeMounts": volumes::mounts(),
         "securityContext": confined(),
@@ -50,14 +50,19 @@ fn arguments(settings: &Settings) -> Vec<String> {
     pairs.into_iter().chain(registries).map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// Which pod it is in, for logs; and how long it has from the pod's end to its own.
-fn environment(grace: u64) -> Value {
+/// Which pod it is in, for logs; how long it has from the pod's end to its own; and the memory that it may use.
+fn environment(grace: u64, resources: &ContainerResources) -> Vec<Value> {
     let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
-    json!([
+    // Without a limit, this would be the node's memory.
+    let is_limited = resources.limits.contains_key("memory");
+    let limit =
+        json!({"name": "ROCKSTAR_MEMORY_LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}});
+    let always = [
         field("POD_NAME", "metadata.name"),
         field("POD_NAMESPACE", "metadata.namespace"),
-        {"name": "ROCKSTAR_GRACE_PERIOD", "value": format!("{grace}s")},
-    ])
+        json!({"name": "ROCKSTAR_GRACE_PERIOD", "value": format!("{grace}s")}),
+    ];
+    always.into_iter().chain(is_limited.then_some(limit)).collect()
 }
 
 fn confined() -> Value {

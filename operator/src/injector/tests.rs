@@ -56,6 +56,9 @@ fn the_host_has_the_last_word_on_the_container() {
     let sidecar = &injected["spec"]["initContainers"][0];
     assert_eq!(sidecar["image"], "own:2");
     assert_eq!(sidecar["resources"], json!({"limits": {"memory": "1Gi", "cpu": 1}}));
+    let limit =
+        json!({"name": "ROCKSTAR_MEMORY_LIMIT", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}});
+    assert!(sidecar["env"].as_array().unwrap().contains(&limit), "{sidecar}");
 }
 
 #[test]

@@ -143,6 +143,9 @@ pub struct PluginState {
     /// every connected app stream has seen the interests with it
     #[prost(bool, tag = "10")]
     pub acknowledged: bool,
+    /// "N/MAX errors in WINDOW", while it is disabled or alerts because of it; "" = neither
+    #[prost(string, tag = "11")]
+    pub threshold_exceeded: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailureRecord {
@@ -270,6 +273,9 @@ pub struct Backends {
     /// the framework's configuration
     #[prost(message, optional, tag = "5")]
     pub config: ::core::option::Option<super::super::types::v1::Map>,
+    /// drop_newest | drop_oldest; "" = drop_newest
+    #[prost(string, tag = "6")]
+    pub event_overflow: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignment {

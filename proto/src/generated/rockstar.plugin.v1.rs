@@ -218,6 +218,7 @@ pub struct Registration {
     /// route
     #[prost(string, tag = "6")]
     pub method: ::prost::alloc::string::String,
+    /// BODY_NEED_STREAM is for routes; elsewhere it is the same as whole
     #[prost(enumeration = "BodyNeed", tag = "7")]
     pub body: i32,
     /// middleware: no Leave
@@ -814,6 +815,8 @@ pub mod plugin_client {
                 .insert(GrpcMethod::new("rockstar.plugin.v1.Plugin", "Dispatch"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Large bodies, on a connection of their own: of requests to routes that registered BODY_NEED_STREAM, and of responses
+        /// that name a transfer.
         pub async fn transfer(
             &mut self,
             request: impl tonic::IntoStreamingRequest<
@@ -914,6 +917,8 @@ pub mod plugin_server {
             >
             + std::marker::Send
             + 'static;
+        /// Large bodies, on a connection of their own: of requests to routes that registered BODY_NEED_STREAM, and of responses
+        /// that name a transfer.
         async fn transfer(
             &self,
             request: tonic::Request<

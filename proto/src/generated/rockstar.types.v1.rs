@@ -68,6 +68,9 @@ pub struct ContextValue {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Body {
+    /// of a transfer, where it is known before; 0 = unknown
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
     #[prost(oneof = "body::Body", tags = "1, 2")]
     pub body: ::core::option::Option<body::Body>,
 }
@@ -78,7 +81,7 @@ pub mod body {
         /// at most 64 KiB
         #[prost(bytes, tag = "1")]
         Whole(::prost::bytes::Bytes),
-        /// id of a Transfer stream
+        /// larger, or of unknown length: the id by which it is read from a Transfer call
         #[prost(uint64, tag = "2")]
         Transfer(u64),
     }
@@ -225,7 +228,12 @@ pub mod failure {
         }
     }
 }
-/// One frame of a body that is too large for a Body.
+/// One piece, at most 64 KiB, of a body that is too large for a Body or of unknown length. Each body is one Transfer call,
+/// which its client opens with a chunk that only names the body:
+/// - Ids of bodies that the server sends are 2^63 and above. The server answers with the body.
+/// - Ids of bodies that the client sends are below. The server answers with a chunk that only names the body as soon as
+///    somebody reads it; not a byte is sent before. A call that ends earlier says that nobody wanted it.
+/// The last chunk has `end`: a body without it was broken off.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Chunk {
     #[prost(uint64, tag = "1")]
@@ -236,6 +244,7 @@ pub struct Chunk {
     pub end: bool,
     #[prost(message, repeated, tag = "4")]
     pub trailers: ::prost::alloc::vec::Vec<Header>,
+    /// why the sender broke it off
     #[prost(message, optional, tag = "5")]
     pub failure: ::core::option::Option<Failure>,
 }

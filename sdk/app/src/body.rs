@@ -1,8 +1,10 @@
-//! Bodies that pass the layer: the service's own, or a whole one in its place. A response's body can report its end.
+//! Bodies that pass the layer: the service's own, or one of a plugin's in its place. A response's body can report its end.
 
 use bytes::Bytes;
+use futures::stream::{BoxStream, Stream, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use std::{
     mem,
@@ -28,6 +30,7 @@ pin_project! {
     enum Kind<B> {
         Inner { #[pin] body: B },
         Whole { body: Full<Bytes> },
+        Streamed { body: Streamed },
     }
 }
 
@@ -46,6 +49,12 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    /// `size` in bytes, 0 where it is not known.
+    pub(crate) fn streamed(data: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static, size: u64) -> Self {
+        let body = Streamed { data: Mutex::new(data.boxed()), left: (size > 0).then_some(size) };
+        Self { kind: Kind::Streamed { body }, report: None }
+    }
+
     /// Tells `done` when the body was written, or dropped before its end.
     pub(crate) fn reporting(mut self, bodiless: bool, done: impl FnOnce(Written) + Send + Sync + 'static) -> Self {
         let ended = bodiless || self.is_end_stream();
@@ -79,6 +88,7 @@ where
         let frame = ready!(match this.kind.project() {
             KindProj::Inner { body } => body.poll_frame(cx).map_err(Into::into),
             KindProj::Whole { body } => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            KindProj::Streamed { body } => body.poll_frame(cx),
         });
         if let Some(report) = this.report {
             report.count(frame.as_ref());
@@ -100,6 +110,7 @@ impl<B: HttpBody> Kind<B> {
         match self {
             Self::Inner { body } => body.is_end_stream(),
             Self::Whole { body } => body.is_end_stream(),
+            Self::Streamed { .. } => false,
         }
     }
 
@@ -107,7 +118,32 @@ impl<B: HttpBody> Kind<B> {
         match self {
             Self::Inner { body } => body.size_hint(),
             Self::Whole { body } => body.size_hint(),
+            Self::Streamed { body } => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
         }
+    }
+}
+
+/// A body that comes from elsewhere, piece by piece.
+struct Streamed {
+    /// Never contended: for the body to be Sync.
+    data: Mutex<BoxStream<'static, Result<Bytes, BoxError>>>,
+    /// Bytes that are still to come, where that is known.
+    left: Option<u64>,
+}
+
+impl std::fmt::Debug for Streamed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streamed").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let next = ready!(self.data.get_mut().poll_next_unpin(cx));
+        if let (Some(Ok(data)), Some(left)) = (&next, &mut self.left) {
+            *left = left.saturating_sub(data.len() as u64);
+        }
+        Poll::Ready(next.map(|data| data.map(Frame::data)))
     }
 }
 

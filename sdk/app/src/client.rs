@@ -40,6 +40,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 const MAX_LANES: usize = 4;
+const STREAM_WINDOW: u32 = 1 << 20;
+/// A body that nobody reads must not hold up the others.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 /// How often the sidecar is asked whether the interests are still in force.
 const PING: Duration = Duration::from_millis(250);
 
@@ -51,6 +54,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     /// For single calls; connects when it is used.
     channel: Channel,
+    /// For large bodies; the same.
+    bodies: Channel,
     lanes: Lanes,
     knowledge: watch::Receiver<Knowledge>,
     tasks: Vec<AbortHandle>,
@@ -77,11 +82,14 @@ impl Client {
         let lanes = Lanes::new(available_parallelism().map_or(1, usize::from).min(MAX_LANES));
         let (sender, knowledge) = watch::channel(Knowledge::default());
         let channel = endpoint().connect_with_connector_lazy(service_fn(dial(&socket)));
+        let bodies = endpoint().initial_stream_window_size(STREAM_WINDOW);
+        let bodies = bodies.initial_connection_window_size(CONNECTION_WINDOW);
+        let bodies = bodies.connect_with_connector_lazy(service_fn(dial(&socket)));
         let mut tasks: Vec<_> = (0..lanes.places.len())
             .map(|place| tokio::spawn(keep_lane(socket.clone(), lanes.clone(), place)).abort_handle())
             .collect();
         tasks.push(tokio::spawn(keep_interests(socket, sender)).abort_handle());
-        Self(Arc::new(Inner { channel, lanes, knowledge, tasks }))
+        Self(Arc::new(Inner { channel, bodies, lanes, knowledge, tasks }))
     }
 
     /// The events between plugins.
@@ -99,6 +107,11 @@ impl Client {
     /// For calls that are no exchanges.
     pub(crate) fn channel(&self) -> Channel {
         self.0.channel.clone()
+    }
+
+    /// For large bodies, which hold up nothing else there.
+    pub(crate) fn bodies(&self) -> PipelineClient<Channel> {
+        PipelineClient::new(self.0.bodies.clone())
     }
 
     pub(crate) fn knowledge(&self) -> watch::Ref<'_, Knowledge> {

@@ -6,7 +6,8 @@ use crate::{
     client::Client,
     interests::Match,
     lane::{Answer, Lost, Ticket},
-    message::{self, MAX_BODY},
+    message::{self, Content},
+    transfer::{self, Progress},
     values::{Cause, ContextValues},
 };
 use bytes::Bytes;
@@ -14,7 +15,8 @@ use http::{Method, Request, Response, StatusCode, request, response};
 use hyper::body::Body as HttpBody;
 use prost::Message;
 use rockstar_proto::{
-    app::{self, Enter, Want, app_frame::Frame},
+    app::{self, BodyNeed, Enter, Want, app_frame::Frame},
+    body::MAX_WHOLE,
     types::{self, Change, Failure, failure::Class},
 };
 use std::{mem, thread, time::Duration};
@@ -27,6 +29,9 @@ pub(crate) const REACH: Duration = Duration::from_secs(5);
 const MAX_FRAME: usize = 256 << 10;
 /// The sidecar itself answers at the exchange's end; this is for one that does not.
 const GRACE: Duration = Duration::from_secs(1);
+/// Of a request whose body is on its way: what moves is not late.
+const FAR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const MAX_BODY: u64 = MAX_WHOLE as u64;
 
 pub(crate) struct Exchange {
     pub(crate) client: Client,
@@ -39,7 +44,7 @@ pub(crate) struct Exchange {
 enum Before {
     /// Run the handler; then go on with this exchange, if the sidecar wants to hear more.
     Handle(Option<Parked>),
-    Answer(Response<Bytes>),
+    Answer(Response<Content>),
 }
 
 /// What they decided after it.
@@ -48,7 +53,7 @@ enum After {
     Write(Ticket),
     /// Write it; the sidecar wants to hear no more.
     Done,
-    Answer(Response<Bytes>),
+    Answer(Response<Content>),
 }
 
 /// An exchange whose handler runs.
@@ -72,7 +77,7 @@ impl Exchange {
         let bodiless = request.method() == Method::HEAD;
         let (mut head, mut body) = request.map(Body::inner).into_parts();
         let parked = match self.before(&mut head, &mut body).await {
-            Before::Answer(answer) => return Ok(answer.map(Body::whole)),
+            Before::Answer(answer) => return Ok(answer.map(|content| self.body(content))),
             Before::Handle(parked) => parked,
         };
         let handling = Handling(parked);
@@ -100,9 +105,9 @@ impl Exchange {
             Ok(enter) => enter,
             Err(refused) => return Before::Answer(refused.answer()),
         };
-        match ticket.ask(Frame::Enter(enter), self.limit + GRACE).await {
+        match self.ask(&mut ticket, enter, body).await {
             Ok(Answer::Proceed(proceed)) => {
-                change_request(head, body, proceed.change.unwrap_or_default());
+                self.change_request(head, body, proceed.change.unwrap_or_default());
                 if !proceed.exchange.is_empty() {
                     head.extensions.insert(Cause::new(proceed.exchange));
                 }
@@ -113,7 +118,7 @@ impl Exchange {
                 Before::Answer(message::answer(answer))
             }
             Ok(Answer::Finish(_)) => self.lost(Lost::Protocol),
-            Err(lost) => self.lost(lost),
+            Err(otherwise) => otherwise,
         }
     }
 
@@ -122,13 +127,18 @@ impl Exchange {
         B: HttpBody<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let bytes = match self.matched.body {
-            true => body.small(MAX_BODY).await.map_err(|e| Refused::unreadable(&e))?,
-            false => None,
+        let shown = match self.matched.body {
+            BodyNeed::None => None,
+            need => {
+                body.small(MAX_BODY).await.map_err(|e| Refused::unreadable(&e))?.map(types::Body::whole).or_else(|| {
+                    let size = body.size_hint().exact().unwrap_or_default();
+                    (need == BodyNeed::Stream).then(|| types::Body::transferred(transfer::id(), size))
+                })
+            }
         };
         let header = |name| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let enter = Enter {
-            request: Some(message::request(head, bytes)),
+            request: Some(message::request(head, shown)),
             timeout_ms: u32::try_from(self.limit.as_millis()).unwrap_or(u32::MAX),
             parent: header(Cause::HEADER).into(),
             traceparent: header("traceparent").into(),
@@ -138,6 +148,51 @@ impl Exchange {
             return Err(Refused::large());
         }
         Ok(enter)
+    }
+
+    /// Says what there is, and sends a large body if a plugin reads it. Each piece of that gives the plugins their time
+    /// anew.
+    async fn ask<B>(&self, ticket: &mut Ticket, enter: Enter, body: &mut Body<B>) -> Result<Answer, Before>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let large = enter.request.as_ref().and_then(|request| request.body.as_ref()?.transfer());
+        let Some(id) = large else {
+            return ticket.ask(Frame::Enter(enter), self.limit + GRACE).await.map_err(|lost| self.lost(lost));
+        };
+        let progress = Progress::new();
+        tokio::select! {
+            biased;
+            answer = ticket.ask(Frame::Enter(enter), FAR) => answer.map_err(|lost| self.lost(lost)),
+            error = transfer::send(self.client.bodies(), id, body, &progress) => {
+                Err(Before::Answer(Refused::unreadable(&error).answer()))
+            }
+            () = progress.stalled(self.limit + GRACE) => Err(self.lost(Lost::Timeout)),
+        }
+    }
+
+    /// A plugin's body, in place of another.
+    fn body<B>(&self, content: Content) -> Body<B>
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        match content {
+            Content::Whole(bytes) => Body::whole(bytes),
+            Content::Transfer(id, size) => Body::streamed(transfer::receive(self.client.bodies(), id), size),
+        }
+    }
+
+    fn change_request<B>(&self, head: &mut request::Parts, body: &mut Body<B>, mut change: Change)
+    where
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        head.extensions.insert(ContextValues::new(mem::take(&mut change.values)));
+        if let Some(new) = message::change_request(head, change) {
+            *body = self.body(new);
+        }
     }
 
     /// Nobody knows what the plugins would have said: a request that one of them must not miss is refused.
@@ -165,7 +220,7 @@ impl Exchange {
                 response
             }
             After::Done => response,
-            After::Answer(answer) => answer.map(Body::whole),
+            After::Answer(answer) => answer.map(|content| self.body(content)),
         }
     }
 
@@ -179,12 +234,14 @@ impl Exchange {
             Ok(handled) => handled,
             Err(why) => {
                 ticket.end(failed(&why));
-                return After::Answer(answer::error(StatusCode::INTERNAL_SERVER_ERROR, &why));
+                return After::Answer(answer::error(StatusCode::INTERNAL_SERVER_ERROR, &why).map(Content::Whole));
             }
         };
         match ticket.ask(Frame::Handled(handled), self.limit + GRACE).await {
             Ok(Answer::Finish(change)) => {
-                change_response(head, body, change);
+                if let Some(new) = message::change_response(head, change) {
+                    *body = self.body(new);
+                }
                 match wants(want, Want::Written) {
                     true => After::Write(ticket),
                     false => {
@@ -235,26 +292,13 @@ impl Refused {
         Self(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text.into())
     }
 
-    fn answer(&self) -> Response<Bytes> {
-        answer::error(self.0, &self.1)
+    fn answer(&self) -> Response<Content> {
+        answer::error(self.0, &self.1).map(Content::Whole)
     }
 }
 
-fn unavailable(lost: Lost) -> Response<Bytes> {
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, &format!("service unavailable: {lost}"))
-}
-
-fn change_request<B>(head: &mut request::Parts, body: &mut Body<B>, mut change: Change) {
-    head.extensions.insert(ContextValues::new(mem::take(&mut change.values)));
-    if let Some(new) = message::change_request(head, change) {
-        *body = Body::whole(new);
-    }
-}
-
-fn change_response<R>(head: &mut response::Parts, body: &mut Body<R>, change: Change) {
-    if let Some(new) = message::change_response(head, change) {
-        *body = Body::whole(new);
-    }
+fn unavailable(lost: Lost) -> Response<Content> {
+    answer::error(StatusCode::SERVICE_UNAVAILABLE, &format!("service unavailable: {lost}")).map(Content::Whole)
 }
 
 async fn handled<R>(head: &response::Parts, body: &mut Body<R>, wanted: bool) -> Result<types::Response, String>

@@ -84,7 +84,7 @@ struct Entry {
     methods: Vec<String>,
     glob: String,
     stages: u32,
-    body: bool,
+    body: BodyNeed,
     closed: bool,
 }
 
@@ -95,12 +95,12 @@ pub(crate) struct Match {
     pub(crate) closed: bool,
     /// The same, for the time after the handler.
     pub(crate) closed_after: bool,
-    /// A plugin wants the request's body.
-    pub(crate) body: bool,
+    /// How a plugin wants the request's body.
+    pub(crate) body: BodyNeed,
 }
 
 /// Nothing is known: all must be asked, and may want everything.
-const UNKNOWN: Match = Match { closed: true, closed_after: true, body: true };
+const UNKNOWN: Match = Match { closed: true, closed_after: true, body: BodyNeed::Stream };
 
 impl Knowledge {
     /// Whether the sidecar should have confirmed this by now.
@@ -122,7 +122,7 @@ impl Knowledge {
         let known = set.find(method, path);
         match self.current {
             true => known,
-            false => Some(Match { body: true, ..known.unwrap_or_default() }),
+            false => Some(Match { body: BodyNeed::Stream, ..known.unwrap_or_default() }),
         }
     }
 }
@@ -144,7 +144,7 @@ impl Set {
 impl Entry {
     fn new(interest: Interest) -> Self {
         Self {
-            body: interest.body() != BodyNeed::None,
+            body: interest.body(),
             methods: interest.methods.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect(),
             glob: interest.glob,
             stages: interest.stages,
@@ -163,7 +163,7 @@ impl Match {
         Self {
             closed: self.closed || entry.closed,
             closed_after: self.closed_after || (entry.closed && entry.stages & AFTER != 0),
-            body: self.body || entry.body,
+            body: self.body.max(entry.body),
         }
     }
 }
@@ -193,11 +193,11 @@ mod tests {
     fn what_nobody_listens_to_costs_nothing_while_that_is_sure() {
         let entries = || vec![interest("/admin/*", true, Stage::Before)];
         assert_eq!(knowledge(entries(), true).ask(&Method::GET, "/public"), None);
-        let unsure = Match { body: true, ..Match::default() };
+        let unsure = Match { body: BodyNeed::Stream, ..Match::default() };
         assert_eq!(knowledge(entries(), false).ask(&Method::GET, "/public"), Some(unsure));
         let closed = |body| Some(Match { closed: true, body, ..Match::default() });
-        assert_eq!(knowledge(entries(), true).ask(&Method::GET, "/admin/x"), closed(false));
-        assert_eq!(knowledge(entries(), false).ask(&Method::GET, "/admin/x"), closed(true));
+        assert_eq!(knowledge(entries(), true).ask(&Method::GET, "/admin/x"), closed(BodyNeed::None));
+        assert_eq!(knowledge(entries(), false).ask(&Method::GET, "/admin/x"), closed(BodyNeed::Stream));
     }
 
     #[test]
@@ -219,7 +219,10 @@ mod tests {
         let after = Interest { body: BodyNeed::Whole.into(), ..interest("/a", true, Stage::After) };
         let known = knowledge(vec![interest("/*", false, Stage::Before), after], true);
         assert_eq!(known.ask(&Method::GET, "/b"), Some(Match::default()));
-        assert_eq!(known.ask(&Method::GET, "/a"), Some(Match { closed: true, closed_after: true, body: true }));
+        assert_eq!(
+            known.ask(&Method::GET, "/a"),
+            Some(Match { closed: true, closed_after: true, body: BodyNeed::Whole })
+        );
     }
 
     #[test]

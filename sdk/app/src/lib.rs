@@ -19,11 +19,11 @@
 //! It fails closed: while the sidecar cannot be reached, a request that a plugin with failure policy Closed listens to
 //! is answered with 503 after at most five seconds.
 //!
-//! Plugins see and replace bodies of known length up to 64 KiB; larger and streamed ones, such as server-sent events,
+//! Plugins see bodies of known length up to 64 KiB, and replace any; larger and streamed ones, such as server-sent events,
 //! pass unseen: hooks run before the response's head is written, and post_response hooks when the last byte is. The same
 //! holds for an upgraded connection, whose bytes are nobody's but the application's. Trailers pass as they are.
-//! A path that a plugin serves itself is the exception: there the client of such a request body gets 413, since the plugin
-//! would have to answer without it.
+//! A path that a plugin serves itself is the exception: there the plugin reads a body of any size as it comes, if it said so
+//! for that route; else the client of such a request gets 413, since the plugin would have to answer without it.
 //!
 //! While a plugin with middleware is reloaded, it waits for the requests that are in the application's handlers. A handler
 //! that calls its own application says so by [`Cause`], so that the two do not wait for each other.
@@ -40,6 +40,7 @@ mod layer;
 mod message;
 mod metrics;
 mod services;
+mod transfer;
 mod values;
 
 pub use body::{Body, BoxError};

@@ -13,10 +13,25 @@ use rockstar_proto::{
     types::{self, Body, Change, Header},
 };
 
-/// The largest body that travels in a message.
-pub(crate) const MAX_BODY: u64 = 64 << 10;
+/// The body of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Whole(Bytes),
+    /// To be asked for by its id. The size in bytes, 0 where it is not known.
+    Transfer(u64, u64),
+}
 
-pub(crate) fn request(head: &request::Parts, body: Option<Bytes>) -> types::Request {
+impl Content {
+    const fn size(&self) -> Option<u64> {
+        match self {
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::Transfer(_, 0) => None,
+            Self::Transfer(_, size) => Some(*size),
+        }
+    }
+}
+
+pub(crate) fn request(head: &request::Parts, body: Option<Body>) -> types::Request {
     let path = head.uri.path();
     types::Request {
         method: head.method.as_str().into(),
@@ -27,7 +42,7 @@ pub(crate) fn request(head: &request::Parts, body: Option<Bytes>) -> types::Requ
         scheme: head.uri.scheme_str().unwrap_or("http").into(),
         peer: head.extensions.get::<Peer>().map(|p| p.0.to_string()).unwrap_or_default(),
         headers: headers(&head.headers),
-        body: body.map(whole),
+        body,
         parameters: Vec::new(),
     }
 }
@@ -41,7 +56,7 @@ pub(crate) fn response(head: &response::Parts, body: Option<Bytes>) -> types::Re
     types::Response {
         status: head.status.as_u16().into(),
         headers: headers(&head.headers),
-        body: body.map(whole),
+        body: body.map(Body::whole),
         trailers: Vec::new(),
     }
 }
@@ -54,20 +69,18 @@ fn headers(map: &HeaderMap) -> Vec<Header> {
     map.iter().map(header).collect()
 }
 
-fn whole(bytes: Bytes) -> Body {
-    Body { body: Some(types::body::Body::Whole(bytes)) }
-}
-
-fn bytes(body: Option<Body>) -> Option<Bytes> {
-    match body?.body? {
-        types::body::Body::Whole(bytes) => Some(bytes),
-        types::body::Body::Transfer(_) => None,
-    }
+fn content(body: Option<Body>) -> Option<Content> {
+    let Body { size, body } = body?;
+    Some(match body? {
+        types::body::Body::Whole(bytes) => Content::Whole(bytes),
+        types::body::Body::Transfer(id) => Content::Transfer(id, size),
+    })
 }
 
 /// A whole response of a plugin or of the sidecar.
-pub(crate) fn answer(message: types::Response) -> http::Response<Bytes> {
-    let mut response = http::Response::new(bytes(message.body).unwrap_or_default());
+pub(crate) fn answer(message: types::Response) -> http::Response<Content> {
+    let body = content(message.body).unwrap_or_else(|| Content::Whole(Bytes::new()));
+    let mut response = http::Response::new(body);
     *response.status_mut() = status(message.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for header in message.headers {
         if let Some((name, value)) = parsed(header) {
@@ -78,7 +91,7 @@ pub(crate) fn answer(message: types::Response) -> http::Response<Bytes> {
 }
 
 /// Changes the request's head. Gives the new body, if there is one.
-pub(crate) fn change_request(head: &mut request::Parts, change: Change) -> Option<Bytes> {
+pub(crate) fn change_request(head: &mut request::Parts, change: Change) -> Option<Content> {
     if let Some(uri) = change.path.as_deref().and_then(|path| moved(&head.uri, path)) {
         head.uri = uri;
     }
@@ -86,7 +99,7 @@ pub(crate) fn change_request(head: &mut request::Parts, change: Change) -> Optio
 }
 
 /// Changes the response's head. Gives the new body, if there is one.
-pub(crate) fn change_response(head: &mut response::Parts, change: Change) -> Option<Bytes> {
+pub(crate) fn change_response(head: &mut response::Parts, change: Change) -> Option<Content> {
     if let Some(status) = change.status.and_then(status) {
         head.status = status;
     }
@@ -114,7 +127,7 @@ fn changed(
     add: Vec<Header>,
     remove: &[String],
     body: Option<Body>,
-) -> Option<Bytes> {
+) -> Option<Content> {
     for name in remove.iter().filter_map(|n| n.parse::<HeaderName>().ok()).filter(|n| !is_framing(n)) {
         map.remove(name);
     }
@@ -124,10 +137,13 @@ fn changed(
     for (name, value) in add.into_iter().filter_map(parsed) {
         map.append(name, value);
     }
-    let body = bytes(body)?;
+    let content = content(body)?;
     map.remove(TRANSFER_ENCODING);
-    map.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    Some(body)
+    map.remove(CONTENT_LENGTH);
+    if let Some(size) = content.size() {
+        map.insert(CONTENT_LENGTH, HeaderValue::from(size));
+    }
+    Some(content)
 }
 
 /// What HTTP cannot carry is left out.
@@ -181,8 +197,8 @@ mod tests {
     fn a_new_body_brings_its_length() {
         let mut head =
             http::Response::builder().header("transfer-encoding", "chunked").body(()).unwrap().into_parts().0;
-        let change = Change { body: Some(whole("abc".into())), status: Some(404), ..Change::default() };
-        assert_eq!(change_response(&mut head, change).unwrap(), "abc");
+        let change = Change { body: Some(Body::whole("abc")), status: Some(404), ..Change::default() };
+        assert_eq!(change_response(&mut head, change), Some(Content::Whole("abc".into())));
         assert_eq!((head.status, head.headers["content-length"].to_str().unwrap()), (StatusCode::NOT_FOUND, "3"));
         assert!(!head.headers.contains_key("transfer-encoding"));
     }

@@ -5,6 +5,7 @@ mod middleware;
 use crate::{
     Cache, Database, FrameworkConfig, HookContext, HookType, HostError, Logger, Metrics, PluginConfig, Result, Router,
     Storage,
+    bodies::Bodies,
     handlers::{Handler, Handlers},
     host::Host,
     telemetry::Telemetry,
@@ -30,6 +31,7 @@ struct Inner {
     logger: Logger,
     config: ArcSwap<PluginConfig>,
     handlers: Handlers,
+    bodies: Arc<Bodies>,
 }
 
 /// A context that does not keep its handlers alive.
@@ -53,7 +55,8 @@ impl PluginContext {
         let telemetry = Telemetry::new(host.clone());
         let logger = Logger::new(telemetry.clone());
         let config = ArcSwap::default();
-        Self(Arc::new(Inner { host, telemetry, logger, config, handlers: Handlers::default() }))
+        let (handlers, bodies) = (Handlers::default(), Arc::default());
+        Self(Arc::new(Inner { host, telemetry, logger, config, handlers, bodies }))
     }
 
     #[must_use]
@@ -194,6 +197,10 @@ impl PluginContext {
 
     pub(crate) fn set_config(&self, config: PluginConfig) {
         self.0.config.store(Arc::new(config));
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<Bodies> {
+        &self.0.bodies
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {

@@ -27,6 +27,15 @@ pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
     Reply { id, reply: Some(reply) }
 }
 
+/// The same as it goes over the wire: bodies that are too large for a message wait for the host to come for them.
+pub(crate) async fn reply(ctx: &PluginContext, call: Call) -> Reply {
+    let mut reply = answer(ctx, call).await;
+    if let Some(body) = reply.reply.as_mut().and_then(reply::Reply::body_mut) {
+        ctx.bodies().fit(body);
+    }
+    reply
+}
+
 fn refused(id: u64, class: Class, text: String) -> Reply {
     Reply { id, reply: Some(reply::Reply::Failure(failure(class, "", text))) }
 }
@@ -76,7 +85,7 @@ impl Running {
         // Held until the task is entered, so that its end cannot come before.
         let mut running = self.0.lock();
         let task = tokio::spawn(async move {
-            let reply = answer(&ctx, call).await;
+            let reply = reply(&ctx, call).await;
             calls.lock().remove(&id);
             let _ = replies.send(Ok(reply)).await;
         });

@@ -1,12 +1,13 @@
 //! An exchange as a plugin's handler sees it, and what the handler does to it. No I/O.
 
-use crate::{Metrics, PluginContext};
+use crate::{BodyStream, Error, Metrics, PluginContext};
 use bytes::Bytes;
+use futures::stream::Stream;
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
 use rockstar_proto::{
     plugin::{Call, call, reply},
-    types::{self, Body, Change, ContextValue, Header, Request, Response, body},
+    types::{self, Body, Change, ContextValue, Header, Request, Response},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -133,10 +134,19 @@ impl Context {
         pairs(&self.0.request.headers)
     }
 
-    /// The request's body, where it was asked for and is at most 64 KiB.
+    /// The request's body, where it was asked for and is at most 64 KiB; see also [`body_stream`](Self::body_stream).
     #[must_use]
     pub fn body(&self) -> Option<&Bytes> {
-        whole(self.0.request.body.as_ref())
+        self.0.request.body.as_ref()?.bytes()
+    }
+
+    /// The request's body of any size, as the client sends it: for routes that [`Router::stream`] registered. It can be
+    /// read once, before the handler ends; each piece gives the client its time anew.
+    ///
+    /// [`Router::stream`]: crate::Router::stream
+    #[must_use]
+    pub fn body_stream(&self) -> BodyStream {
+        self.0.plugin.bodies().read(self.0.request.body.as_ref())
     }
 
     /// The response's status, once there is a response.
@@ -157,7 +167,7 @@ impl Context {
     /// The response's body, where it was asked for and is at most 64 KiB.
     #[must_use]
     pub fn response_body(&self) -> Option<&Bytes> {
-        whole(self.0.response.get()?.body.as_ref())
+        self.0.response.get()?.body.as_ref()?.bytes()
     }
 
     /// A parameter of the path that the plugin's route names, `:name` or `*name`.
@@ -216,9 +226,9 @@ impl Context {
         self.change(|c| c.status = Some(status.into()));
     }
 
-    /// Replaces the body; at most 64 KiB.
+    /// Replaces the body.
     pub fn set_body(&self, body: impl Into<Bytes>) {
-        self.change(|c| c.body = Some(Body { body: Some(body::Body::Whole(body.into())) }));
+        self.change(|c| c.body = Some(Body::whole(body)));
     }
 
     /// Answers the client with JSON: in routes, and in pre_request hooks and middleware instead of the handler.
@@ -231,6 +241,49 @@ impl Context {
 
     /// Answers the client: in routes, and in pre_request hooks and middleware instead of the handler.
     pub fn respond(&self, status: u16, headers: &[(&str, &str)], body: impl Into<Bytes>) {
+        self.answer(status, headers, Body::whole(body));
+    }
+
+    /// The same with a body that is made while the client reads it: server-sent events, a file. `size` is its length in
+    /// bytes, where it is known. An error of the stream breaks the response off.
+    ///
+    /// ```
+    /// # use rockstar_plugin::{Plugin, PluginContext, Result, async_trait, testing::{MockPluginContext, Request}};
+    /// # struct Files;
+    /// # #[async_trait]
+    /// # impl Plugin for Files {
+    /// # async fn initialize(&mut self, ctx: PluginContext) -> Result {
+    /// ctx.router().get("/count", |c| async move {
+    ///     let lines = (1..=3).map(|n| Ok::<_, std::io::Error>(format!("{n}\n")));
+    ///     c.respond_stream(200, &[("content-type", "text/plain")], futures::stream::iter(lines), None);
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # Files.initialize(mock.context()).await?;
+    /// # assert_eq!(mock.request(Request::get("/count")).await.response.unwrap().get_body(), b"1\n2\n3\n");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn respond_stream<B, E>(
+        &self,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: impl Stream<Item = Result<B, E>> + Send + 'static,
+        size: Option<u64>,
+    ) where
+        B: Into<Bytes> + 'static,
+        E: Into<Error> + 'static,
+    {
+        let body = self.0.plugin.bodies().offer(body, size.unwrap_or_default());
+        self.answer(status, headers, body);
+    }
+
+    fn answer(&self, status: u16, headers: &[(&str, &str)], body: Body) {
         let headers = headers.iter().map(|(name, value)| Header {
             name: name.to_ascii_lowercase(),
             value: Bytes::copy_from_slice(value.as_bytes()),
@@ -238,7 +291,7 @@ impl Context {
         self.0.outcome.lock().answer = Some(Response {
             status: status.into(),
             headers: headers.collect(),
-            body: Some(Body { body: Some(body::Body::Whole(body.into())) }),
+            body: Some(body),
             trailers: Vec::new(),
         });
     }
@@ -281,13 +334,6 @@ fn pairs(headers: &[Header]) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().map(|h| (h.name.as_str(), h.value.as_ref()))
 }
 
-fn whole(body: Option<&Body>) -> Option<&Bytes> {
-    match body?.body.as_ref()? {
-        body::Body::Whole(bytes) => Some(bytes),
-        body::Body::Transfer(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +373,6 @@ mod tests {
         ctx.json(401, &json!({"error": "unauthorized"}));
         let reply::Reply::Answer(answer) = ctx.take_reply() else { panic!("no answer") };
         assert_eq!(answer.status, 401);
-        assert_eq!(whole(answer.body.as_ref()).unwrap(), r#"{"error":"unauthorized"}"#);
+        assert_eq!(answer.body.unwrap().bytes().unwrap(), r#"{"error":"unauthorized"}"#);
     }
 }

@@ -28,6 +28,7 @@
 //! ```
 
 mod behalf;
+mod bodies;
 mod cache;
 mod config;
 mod context;
@@ -58,6 +59,7 @@ mod value;
 mod wire;
 
 pub use async_trait::async_trait;
+pub use bodies::{BodyError, BodyStream};
 pub use cache::Cache;
 pub use config::{ConfigError, PluginConfig};
 pub use context::PluginContext;

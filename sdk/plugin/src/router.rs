@@ -28,7 +28,8 @@ use std::{fmt, future::Future, sync::Arc};
 /// ```
 ///
 /// A handler that answers nothing answers 200. An error is 500 to the client; its text stays in log and metrics.
-/// Handlers see request bodies up to 64 KiB of known length; the client of a larger one gets 413.
+/// Handlers see request bodies up to 64 KiB of known length; the client of a larger one gets 413. Routes that
+/// [`stream`](Router::stream) registers read bodies of any size. Responses may be of any size.
 #[derive(Clone)]
 pub struct Router(PluginContext);
 
@@ -72,13 +73,58 @@ impl Router {
         F: Fn(Context) -> R + Send + Sync + 'static,
         R: Future<Output = Result> + Send + 'static,
     {
+        self.register(method, path, BodyNeed::Whole, handler).await
+    }
+
+    /// The same; the handler reads the body as it comes, by [`Context::body_stream`], whatever its size is.
+    ///
+    /// ```
+    /// # use rockstar_plugin::{Plugin, PluginContext, Result, async_trait, json};
+    /// # use rockstar_plugin::testing::{MockPluginContext, Request};
+    /// # struct Sizes;
+    /// # #[async_trait]
+    /// # impl Plugin for Sizes {
+    /// # async fn initialize(&mut self, ctx: PluginContext) -> Result {
+    /// ctx.router().stream("PUT", "/files/:name", |c| async move {
+    ///     let (mut body, mut size) = (c.body_stream(), 0);
+    ///     while let Some(piece) = body.next().await {
+    ///         size += piece?.len();
+    ///     }
+    ///     c.json(201, &json!({"size": size}));
+    ///     Ok(())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # Sizes.initialize(mock.context()).await?;
+    /// # let outcome = mock.request(Request::new("PUT", "/files/a").body("x".repeat(100_000))).await;
+    /// # assert_eq!((outcome.status(), outcome.json()), (Some(201), json!({"size": 100_000})));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn stream<F, R>(&self, method: &str, path: &str, handler: F) -> Result<(), HostError>
+    where
+        F: Fn(Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result> + Send + 'static,
+    {
+        self.register(method, path, BodyNeed::Stream, handler).await
+    }
+
+    async fn register<F, R>(&self, method: &str, path: &str, body: BodyNeed, handler: F) -> Result<(), HostError>
+    where
+        F: Fn(Context) -> R + Send + Sync + 'static,
+        R: Future<Output = Result> + Send + 'static,
+    {
         let handler = Handler::Route(Arc::new(move |ctx| Box::pin(handler(ctx))));
         let registration = Registration {
             kind: Kind::Route.into(),
             handler: self.0.keep(&format!("route:{method} {path}"), handler),
             method: method.into(),
             routes: vec![path.into()],
-            body: BodyNeed::Whole.into(),
+            body: body.into(),
             ..Registration::default()
         };
         self.0.register_handler(registration).await

@@ -9,6 +9,10 @@ use tokio::{
 };
 use tokio_stream::wrappers::UnixListenerStream;
 
+const STREAM_WINDOW: u32 = 1 << 20;
+/// A body that nobody reads must not hold up the others.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
 /// Why a plugin could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -81,6 +85,8 @@ impl<P: Plugin> Server<P> {
         let ctx = PluginContext::new(Host::new(self.host));
         let service = PluginServer::new(PluginService::new(self.plugin, ctx.clone()));
         let serving = tonic::transport::Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(service)
             .serve_with_incoming(UnixListenerStream::new(listener));
         tokio::select! {

@@ -1,11 +1,12 @@
 //! The plugin's gRPC service: what the host calls, handed to lifecycle and handlers.
 
 use crate::{
-    Plugin, PluginConfig, PluginContext, dispatch,
+    Plugin, PluginConfig, PluginContext,
+    bodies::Chunks,
+    dispatch,
     dispatch::{MAX_CONCURRENT, Replies},
     lifecycle::Lifecycle,
 };
-use futures::stream::BoxStream;
 use rockstar_proto::{
     plugin::{self as wire, Call, Config, DescribeRequest, Description, Reply, plugin_server},
     types::{Chunk, Empty, Failure, Map},
@@ -71,7 +72,7 @@ fn result(outcome: Result<(), Failure>) -> Answer {
 #[async_trait]
 impl<P: Plugin> plugin_server::Plugin for PluginService<P> {
     type DispatchStream = Replies;
-    type TransferStream = BoxStream<'static, Result<Chunk, Status>>;
+    type TransferStream = Chunks;
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<Description>, Status> {
         if !request.get_ref().protocols.contains(&PROTOCOL) {
@@ -116,14 +117,14 @@ impl<P: Plugin> plugin_server::Plugin for PluginService<P> {
     }
 
     async fn handle(&self, request: Request<Call>) -> Result<Response<Reply>, Status> {
-        Ok(Response::new(dispatch::answer(&self.ctx, request.into_inner()).await))
+        Ok(Response::new(dispatch::reply(&self.ctx, request.into_inner()).await))
     }
 
     async fn dispatch(&self, request: Request<Streaming<Call>>) -> Result<Response<Replies>, Status> {
         Ok(Response::new(dispatch::stream(self.ctx.clone(), request.into_inner())))
     }
 
-    async fn transfer(&self, _: Request<Streaming<Chunk>>) -> Result<Response<Self::TransferStream>, Status> {
-        Err(Status::unimplemented("this version of the SDK takes bodies up to 64 KiB only"))
+    async fn transfer(&self, request: Request<Streaming<Chunk>>) -> Result<Response<Self::TransferStream>, Status> {
+        self.ctx.bodies().serve(request.into_inner()).await.map(Response::new)
     }
 }

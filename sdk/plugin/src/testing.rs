@@ -336,7 +336,16 @@ impl MockPluginContext {
 
     /// One call into the plugin.
     async fn call(&self, handler: String, call: call::Call) -> Result<reply::Reply> {
-        answered(dispatch::answer(&self.context(), Call { handler, call: Some(call), ..Call::default() }).await)
+        self.answered(Call { handler, call: Some(call), ..Call::default() }).await
+    }
+
+    async fn answered(&self, call: Call) -> Result<reply::Reply> {
+        let ctx = self.context();
+        let mut reply = answered(dispatch::answer(&ctx, call).await)?;
+        if let Some(body) = reply.body_mut() {
+            ctx.bodies().gather(body).await?;
+        }
+        Ok(reply)
     }
 }
 

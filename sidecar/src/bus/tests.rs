@@ -23,6 +23,16 @@ async fn names_match_exactly_and_numbers_grow() {
 }
 
 #[test]
+fn what_is_said_of_events_counts_even_with_a_wrong_address() {
+    let (bus, event_overflow) = (bus(), EventOverflow::DropOldest);
+    let backends = Backends { events: Some("redis://x".into()), event_overflow, ..Backends::default() };
+    bus.apply(&backends, "shop/storefront").unwrap_err();
+    assert_eq!(bus.overflow(), EventOverflow::DropOldest);
+    bus.apply(&Backends::default(), "shop/storefront").unwrap();
+    assert_eq!(bus.overflow(), EventOverflow::DropNewest);
+}
+
+#[test]
 fn nobody_is_left_behind_in_the_list() {
     let bus = bus();
     drop(bus.listen(Names::All));

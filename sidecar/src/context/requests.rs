@@ -56,7 +56,7 @@ impl Context {
             pattern: wanted.routes.first().cloned().unwrap_or_default(),
             handler: wanted.handler.clone(),
             order: self.instance.next_order(),
-            body: wanted.body() != BodyNeed::None,
+            body: wanted.body(),
         };
         Ok(self.framework.routes.claim(&self.instance, route))
     }

@@ -37,7 +37,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The operator gives up a sidecar that is silent for longer.
 const REPORT_AT_LEAST: Duration = Duration::from_secs(10);
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-const LAST_BACKOFF: Duration = Duration::from_secs(30);
+/// Whoever takes over counts an instance as away until it is back.
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
 /// A stream that lived so long was a good one: begin anew with the shortest pause.
 const HEALTHY: Duration = Duration::from_secs(30);
 const QUEUE: usize = 16;

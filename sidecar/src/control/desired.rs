@@ -4,7 +4,7 @@ use super::ledger::Ledger;
 use crate::{configuration::Configuration, manager::Desired, target::Target};
 use rockstar_core::{
     assignment::{Assignment, Policies},
-    backends::Backends,
+    backends::{Backends, EventOverflow},
     permission::{Permission, Permissions},
     revision::{Body, RevisionId},
 };
@@ -69,7 +69,7 @@ pub(super) fn engines(snapshot: &Snapshot) -> Backends {
         cache: some(given.cache_url),
         storage: some(given.storage_url),
         events: some(given.events_url),
-        event_overflow: rockstar_core::backends::EventOverflow::default(),
+        event_overflow: EventOverflow::told(&given.event_overflow),
         config: None,
     }
 }
@@ -196,6 +196,21 @@ pub(super) mod tests {
         let alone = Snapshot { fallback: vec![], ..both };
         let desired = super::desired(sets(&alone).unwrap(), &ledger);
         assert!(desired.targets.is_empty() && desired.held_back.contains("a"));
+    }
+
+    #[test]
+    fn engines_and_what_is_dropped_are_taken_over() {
+        let told = |event_overflow: &str| rockstar_proto::control::Backends {
+            events_url: "nats://n".into(),
+            event_overflow: event_overflow.into(),
+            ..Default::default()
+        };
+        let read = |backends| engines(&Snapshot { backends, ..Snapshot::default() });
+        let given = read(Some(told("drop_oldest")));
+        assert_eq!((given.events.as_deref(), given.database), (Some("nats://n"), None));
+        assert_eq!(given.event_overflow, EventOverflow::DropOldest);
+        let older = [read(Some(told(""))), read(None)].map(|backends| backends.event_overflow);
+        assert_eq!(older, [EventOverflow::DropNewest; 2], "an operator that does not know of it");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     target::Target,
 };
 use rand::Rng;
-use rockstar_core::sandbox::Sandbox;
+use rockstar_core::{backends::Backends, sandbox::Sandbox};
 use rockstar_proto::control::{GroupState, Snapshot, group_state::Outcome};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::timeout};
@@ -104,7 +104,7 @@ impl Follower {
         self.manager.confiner().ask(Sandbox::told(&snapshot.sandbox));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
-        self.events_engine(&snapshot.host, addresses.events.as_deref());
+        self.events(&snapshot.host, &addresses);
         let (configuration, strict) = (desired::configuration(snapshot), snapshot.sandbox == "Required");
         self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
         self.memory.forgive(snapshot.plan_generation);
@@ -117,8 +117,8 @@ impl Follower {
     }
 
     /// A wrong address leaves what is in force.
-    fn events_engine(&self, host: &str, address: Option<&str>) {
-        if let Err(error) = self.manager.shared().bus.set_engine(address, host) {
+    fn events(&self, host: &str, addresses: &Backends) {
+        if let Err(error) = self.manager.shared().bus.apply(addresses, host) {
             tracing::error!("backends.events of {host}: {error}");
         }
     }

@@ -4,7 +4,9 @@ use super::{follow::Progress, memory::Memory};
 use crate::{
     manager::{Manager, PluginInfo},
     readiness::Readiness,
+    slot::Alarm,
 };
+use rockstar_core::assignment::ThresholdAction;
 use rockstar_proto::control::{Hello, PluginState, Report};
 use std::time::Instant;
 
@@ -37,6 +39,8 @@ pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, 
 
 fn plugin(manager: &Manager, info: &PluginInfo) -> PluginState {
     let loaded = info.state.loaded_at.and_then(|_| manager.registry().get(&info.name)?.current());
+    let slot = manager.registry().get(&info.name);
+    let exceeded = slot.and_then(|slot| slot.record.threshold.exceeded()).filter(|alarm| is_done(alarm, info));
     let health = manager.health(&info.name).map(|(_, health)| health);
     PluginState {
         plugin: info.name.clone(),
@@ -49,5 +53,11 @@ fn plugin(manager: &Manager, info: &PluginInfo) -> PluginState {
         config_generation: info.state.config_generation,
         disabled_by_threshold: info.state.disabled_by_threshold,
         acknowledged: info.state.acknowledged,
+        threshold_exceeded: exceeded.map(|alarm| alarm.to_string()).unwrap_or_default(),
     }
+}
+
+/// Until a plugin is disabled, this would look like an alert.
+fn is_done(alarm: &Alarm, info: &PluginInfo) -> bool {
+    alarm.rule.action != ThresholdAction::Disable || info.state.disabled_by_threshold
 }

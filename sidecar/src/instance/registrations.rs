@@ -1,6 +1,7 @@
 //! What one process registered with its host: hooks, middleware, routes, subscriptions, services. Plain data.
 
 use rockstar_core::manifest::HookType;
+use rockstar_proto::plugin::BodyNeed;
 
 /// All of one process, each list in order of registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct Route {
     pub pattern: String,
     pub handler: String,
     pub order: u32,
-    pub body: bool,
+    pub body: BodyNeed,
 }
 
 /// An event that the plugin listens to.

@@ -33,7 +33,9 @@ const METHODS: [&str; 11] = [
 ];
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(5);
-const WINDOW: u32 = 4 << 20;
+const WINDOW: u32 = 1 << 20;
+/// A body that nobody reads must not hold up the others.
+const CONNECTION_WINDOW: u32 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
@@ -99,20 +101,25 @@ async fn talk(
     deadline: Instant,
     limit: Duration,
 ) -> Result<(Link, Description), HandshakeError> {
-    let stream = timeout_at(deadline, connect(socket)).await.map_err(|_| HandshakeError::NeverListened(limit))?;
-    if Peer::of(&stream).ok() != Some(Peer::Session(session)) {
-        return Err(HandshakeError::Foreign);
-    }
     let failed = |error| match error {
         CallError::Timeout => HandshakeError::NeverAnswered(limit),
         other => HandshakeError::NoProtocol(other.to_string()),
     };
-    let channel = timeout_at(deadline, channel(stream)).await.map_err(|_| HandshakeError::NeverAnswered(limit))?;
-    let channel = channel.map_err(|cause| HandshakeError::NoProtocol(cause.to_string()))?;
+    let channel = connected(session, socket, deadline, limit).await?;
     let description = Link::describe(channel.clone(), deadline).await.map_err(failed)?;
     check(&description, manifest)?;
-    let link = Link::open(channel, &description, deadline).await.map_err(failed)?;
+    let bodies = connected(session, socket, deadline, limit).await?;
+    let link = Link::open(channel, bodies, &description, deadline).await.map_err(failed)?;
     Ok((link, description))
+}
+
+async fn connected(session: Pid, socket: &Path, deadline: Instant, limit: Duration) -> Result<Channel, HandshakeError> {
+    let stream = timeout_at(deadline, connect(socket)).await.map_err(|_| HandshakeError::NeverListened(limit))?;
+    if Peer::of(&stream).ok() != Some(Peer::Session(session)) {
+        return Err(HandshakeError::Foreign);
+    }
+    let channel = timeout_at(deadline, channel(stream)).await.map_err(|_| HandshakeError::NeverAnswered(limit))?;
+    channel.map_err(|cause| HandshakeError::NoProtocol(cause.to_string()))
 }
 
 async fn connect(socket: &Path) -> UnixStream {
@@ -133,7 +140,7 @@ async fn channel(stream: UnixStream) -> Result<Channel, tonic::transport::Error>
     });
     Endpoint::from_static("http://localhost")
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .connect_with_connector(connector)
         .await
 }

@@ -1,7 +1,6 @@
 //! Telling a monitoring system of an exceeded threshold, in the form that Alertmanager takes. Does I/O.
 
 use crate::slot::Alarm;
-use rockstar_core::duration;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -37,10 +36,9 @@ async fn send(address: &str, alert: &Value) -> reqwest::Result<()> {
 
 /// One alert in the body of `POST /api/v2/alerts`.
 fn alert(plugin: &str, alarm: &Alarm, now: jiff::Timestamp) -> Value {
-    let (errors, max, window) = (alarm.errors, alarm.rule.max_errors, duration::format(alarm.rule.time_window));
     json!([{
         "labels": {"alertname": "PluginErrorThresholdExceeded", "plugin": plugin, "severity": "warning"},
-        "annotations": {"summary": format!("Plugin {plugin} exceeded error threshold: {errors}/{max} errors in {window}")},
+        "annotations": {"summary": format!("Plugin {plugin} exceeded error threshold: {alarm}")},
         "startsAt": now.to_string(),
     }])
 }

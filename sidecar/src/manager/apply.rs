@@ -89,7 +89,7 @@ impl Manager {
         Applied { groups }
     }
 
-    fn running_targets(&self) -> BTreeMap<String, Target> {
+    pub(super) fn running_targets(&self) -> BTreeMap<String, Target> {
         self.all().into_iter().filter_map(|(name, plugin)| Some((name, (*plugin.current()?).clone()))).collect()
     }
 

@@ -8,11 +8,12 @@ use super::{
     back::Returning,
     crash::{Crashes, Event},
     plugin::{Plugin, Work},
+    room::Room,
     serve::Entry,
     trial::{Trial, TrialMember},
 };
 use crate::{
-    failure::Failure,
+    failure::{self, Class, Failure},
     running::{self, Running},
     slot::{Stage, Status},
     target::Target,
@@ -82,6 +83,7 @@ impl<'a> Wave<'a> {
     /// One result a group, by number.
     pub(super) async fn run(mut self) -> Vec<GroupResult> {
         self.begin();
+        self.make_room();
         self.prepare().await;
         self.hold().await;
         self.stop().await;
@@ -107,14 +109,26 @@ impl<'a> Wave<'a> {
         }
     }
 
+    /// Who leaves makes room first. Those for whom there is none are not even started.
+    fn make_room(&mut self) {
+        let running = self.manager.running_targets();
+        let mut room = Room::new(self.manager.launcher.memory, running.values().map(Target::memory).sum());
+        let (coming, leaving): (Vec<_>, Vec<_>) =
+            self.going().into_iter().partition(|i| self.members[*i].step.new.is_some());
+        for index in leaving.into_iter().chain(coming) {
+            let Step { plugin, new, .. } = &self.members[index].step;
+            let had = running.get(plugin.name()).map_or(0, Target::memory);
+            let taken = room.take(had, new.as_ref().map_or(0, Target::memory));
+            if let Err(error) = taken {
+                self.fail(index, Failure::environment(failure::Step::Load, "NeedsPodRestart", error));
+            }
+        }
+    }
+
     async fn prepare(&mut self) {
         let manager = self.manager;
-        let wanted: Vec<_> = self
-            .members
-            .iter()
-            .enumerate()
-            .filter_map(|(i, m)| Some((i, Arc::clone(&m.step.plugin), m.step.new.clone()?)))
-            .collect();
+        let going = self.going().into_iter().map(|i| (i, &self.members[i].step));
+        let wanted: Vec<_> = going.filter_map(|(i, s)| Some((i, Arc::clone(&s.plugin), s.new.clone()?))).collect();
         let launches = stream::iter(wanted)
             .map(|(index, plugin, target)| async move { (index, manager.load(&plugin, &target).await) });
         let mut loaded: Vec<_> = launches.buffer_unordered(LAUNCHES).collect().await;
@@ -310,7 +324,7 @@ impl Manager {
         match &target[..] {
             [own] if name == plugin.name() => {
                 plugin.slot().record.error(&failure.message);
-                self.journal.ends(&target, Verdict::Failed(own, failure));
+                self.journal.ends(&target, verdict(own, failure));
                 tracing::error!(
                     plugin = name,
                     reason = failure.reason,
@@ -326,6 +340,14 @@ impl Manager {
             }
         }
         self.open(plugin);
+    }
+}
+
+/// The environment's failures condemn nothing: it is tried again.
+const fn verdict<'a>(target: &'a Target, failure: &'a Failure) -> Verdict<'a> {
+    match failure.class {
+        Class::Revision => Verdict::Failed(target, failure),
+        Class::Environment => Verdict::Undecided,
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     Pipeline,
     exchange::Exchange,
     point::{Moment, Point},
+    transfer::upload_of,
     verdict::{self, Refused},
 };
 use crate::{
@@ -40,7 +41,11 @@ impl Pipeline {
         let began = Instant::now();
         let deadline = exchange.deadline.min(began + slot.policies().hook_timeout);
         let inside = exchange.enter(pass.instance().generation());
-        let reply = pass.instance().link().call_for(exchange.line(), call, deadline).await;
+        let (link, line) = (pass.instance().link(), exchange.line());
+        let reply = match upload_of(&call) {
+            None => link.call_for(line, call, deadline).await,
+            Some(id) => self.transfers.call(link, line, call, id, slot.policies().hook_timeout).await,
+        };
         drop(inside);
         match reply {
             Err(CallError::TooLarge(_)) => {
@@ -56,7 +61,8 @@ impl Pipeline {
             self.slow.note(slot, point, took);
         }
         match understood(point, reply, deadline - began) {
-            Ok(reply) => {
+            Ok(mut reply) => {
+                exchange.offered(self.transfers.adopt(&mut reply, pass));
                 count(point, slot, took, Outcome::Success);
                 Ok(Some(reply))
             }

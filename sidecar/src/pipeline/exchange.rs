@@ -5,6 +5,7 @@ use super::{
     parked::Parked,
     point::{Moment, Point},
     table::Phase,
+    transfer::Offer,
     verdict::Refused,
 };
 use crate::{
@@ -14,9 +15,10 @@ use crate::{
 };
 use rockstar_core::manifest::HookType;
 use rockstar_proto::{
-    app::Enter,
+    app::{Enter, Written},
+    body::SENT_BY_SERVER,
     path::normalize,
-    plugin::{Call, ErrorHook, Leave, ResponseHook, call, reply::Reply},
+    plugin::{BodyNeed, Call, ErrorHook, Leave, ResponseHook, call, reply::Reply},
     types::{Body, Change, ContextValue, Empty, Failure, PathParameter, Request, Response},
 };
 use std::time::Duration;
@@ -42,6 +44,8 @@ pub(super) struct Exchange {
     pub(super) parked: Vec<Parked>,
     /// Failures that error hooks have not been told yet.
     pub(super) failures: Vec<Failure>,
+    /// Large bodies that plugins sent.
+    offers: Vec<Offer>,
 }
 
 impl Exchange {
@@ -68,6 +72,7 @@ impl Exchange {
             answered: false,
             parked: Vec::new(),
             failures: Vec::new(),
+            offers: Vec::new(),
         }
     }
 
@@ -88,8 +93,33 @@ impl Exchange {
         &self.request.normal_path
     }
 
-    pub(super) fn has_body(&self) -> bool {
-        self.body.is_some()
+    /// Whether its body, if it has one, can be shown so.
+    pub(super) fn has_body(&self, need: BodyNeed) -> bool {
+        need == BodyNeed::None || self.body_as(need).is_some()
+    }
+
+    fn body_as(&self, need: BodyNeed) -> Option<&Body> {
+        // What a plugin before has sent itself can only go to the application.
+        let fits = |body: &&Body| match need {
+            BodyNeed::None => false,
+            BodyNeed::Whole => body.bytes().is_some(),
+            BodyNeed::Stream => body.transfer().is_none_or(|id| id < SENT_BY_SERVER),
+        };
+        self.body.as_ref().filter(fits)
+    }
+
+    pub(super) fn offered(&mut self, offer: Option<Offer>) {
+        self.offers.extend(offer);
+    }
+
+    /// Waits until that body is with the client, or will not be.
+    pub(super) async fn written_body(&mut self, body: Option<u64>) -> Written {
+        // Of HEAD nobody reads a body.
+        let read = self.request.method != "HEAD";
+        match self.offers.iter_mut().find(|offer| read && Some(offer.id()) == body) {
+            Some(offer) => offer.written().await,
+            None => Written::default(),
+        }
     }
 
     pub(super) fn announces_body(&self) -> bool {
@@ -152,8 +182,9 @@ impl Exchange {
         )
     }
 
-    pub(super) fn route_call(&self, handler: &str, body: bool, parameters: Vec<PathParameter>) -> Call {
-        self.made(handler, call::Call::Route(Request { parameters, ..self.seen_request(body) }))
+    pub(super) fn route_call(&self, handler: &str, body: BodyNeed, parameters: Vec<PathParameter>) -> Call {
+        let body = self.body_as(body).cloned();
+        self.made(handler, call::Call::Route(Request { parameters, body, ..self.request.clone() }))
     }
 
     /// The message for middleware's second half; without a response it is abandoned.
@@ -181,20 +212,17 @@ impl Exchange {
     }
 
     fn seen_request(&self, body: bool) -> Request {
-        let request = self.request.clone();
-        Request { body: self.body.clone().filter(|_| body), ..request }
+        let need = if body { BodyNeed::Whole } else { BodyNeed::None };
+        Request { body: self.body_as(need).cloned(), ..self.request.clone() }
     }
 
     fn seen_response(&self, body: bool) -> Option<Response> {
         let response = self.response.as_ref()?;
-        Some(match body {
-            true => response.clone(),
-            false => Response {
-                status: response.status,
-                headers: response.headers.clone(),
-                body: None,
-                trailers: response.trailers.clone(),
-            },
+        Some(Response {
+            status: response.status,
+            headers: response.headers.clone(),
+            body: response.body.clone().filter(|whole| body && whole.bytes().is_some()),
+            trailers: response.trailers.clone(),
         })
     }
 

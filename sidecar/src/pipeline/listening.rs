@@ -5,7 +5,10 @@ use super::{
     table::{Entry, RouteEntry, Table, Target},
 };
 use rockstar_core::{assignment::FailurePolicy, manifest::HookType};
-use rockstar_proto::app::{BodyNeed, Interest, Stage};
+use rockstar_proto::{
+    app::{BodyNeed, Interest, Stage},
+    plugin,
+};
 use std::collections::BTreeMap;
 
 const ALL: &str = "/*";
@@ -17,7 +20,7 @@ type Place = (bool, bool, String, String);
 #[derive(Debug, Default)]
 struct Want {
     stages: u32,
-    body: bool,
+    body: BodyNeed,
 }
 
 impl Table {
@@ -36,15 +39,14 @@ impl Table {
             let methods = if route.method == "GET" { "GET,HEAD" } else { &route.method };
             // Without the sidecar nobody can answer.
             let place = (true, true, methods.to_owned(), routes::glob(&route.pattern));
-            places.entry(place).or_default().add(Stage::Before as u32, route.body);
+            places.entry(place).or_default().add(Stage::Before as u32, need(route.body));
         }
         places.into_iter().filter(|(_, want)| want.stages != 0).map(interest).collect()
     }
 }
 
 fn interest(((closed, route, methods, glob), want): (Place, Want)) -> Interest {
-    let body = if want.body { BodyNeed::Whole } else { BodyNeed::None };
-    Interest { methods, glob, stages: want.stages, body: body.into(), closed, route }
+    Interest { methods, glob, stages: want.stages, body: want.body.into(), closed, route }
 }
 
 fn is_closed(entry: &Entry) -> bool {
@@ -60,14 +62,23 @@ fn patterns(entry: &Entry) -> Vec<&str> {
     }
 }
 
-/// The stages, and whether it wants the request's body.
-fn wanted(target: &Target) -> (u32, bool) {
+/// The stages, and how it wants the request's body.
+fn wanted(target: &Target) -> (u32, BodyNeed) {
+    let whole = |wanted| if wanted { BodyNeed::Whole } else { BodyNeed::None };
     match target {
-        Target::Hook(hook) => (stage(hook.kind) as u32, hook.body && hook.kind == HookType::PreRequest),
+        Target::Hook(hook) => (stage(hook.kind) as u32, whole(hook.body && hook.kind == HookType::PreRequest)),
         Target::Middleware(middleware) => {
             let after = if middleware.request_only { Stage::None } else { Stage::After };
-            (Stage::Before as u32 | after as u32, middleware.body)
+            (Stage::Before as u32 | after as u32, whole(middleware.body))
         }
+    }
+}
+
+const fn need(body: plugin::BodyNeed) -> BodyNeed {
+    match body {
+        plugin::BodyNeed::None => BodyNeed::None,
+        plugin::BodyNeed::Whole => BodyNeed::Whole,
+        plugin::BodyNeed::Stream => BodyNeed::Stream,
     }
 }
 
@@ -82,8 +93,8 @@ const fn stage(kind: HookType) -> Stage {
 }
 
 impl Want {
-    const fn add(&mut self, stages: u32, body: bool) {
+    fn add(&mut self, stages: u32, body: BodyNeed) {
         self.stages |= stages;
-        self.body |= body;
+        self.body = self.body.max(body);
     }
 }

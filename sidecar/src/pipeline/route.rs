@@ -20,7 +20,7 @@ impl Pipeline {
     pub(super) async fn route(&self, exchange: &mut Exchange) -> bool {
         let table = self.table();
         let Some((entry, parameters)) = table.route(exchange.method(), exchange.normal_path()) else { return false };
-        if entry.route.body && !exchange.has_body() && exchange.announces_body() {
+        if !exchange.has_body(entry.route.body) && exchange.announces_body() {
             exchange.fail(Moment::Handler, verdict::body_too_large());
             return true;
         }

@@ -1,8 +1,7 @@
 //! The gRPC service that applications call for their exchanges.
 
-use super::{Pipeline, stream};
+use super::{Pipeline, stream, transfer};
 use crate::{interests, link::MAX_FRAME};
-use futures::stream::BoxStream;
 use rockstar_proto::{
     app::{
         AppFrame, HostFrame, Seen,
@@ -27,7 +26,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[async_trait]
 impl Rpc for Service {
     type ExchangeStream = stream::Frames;
-    type TransferStream = BoxStream<'static, Result<Chunk, Status>>;
+    type TransferStream = transfer::Chunks;
     type InterestsStream = interests::Sets;
 
     async fn exchange(&self, request: Request<Streaming<AppFrame>>) -> Answer<Self::ExchangeStream> {
@@ -42,8 +41,8 @@ impl Rpc for Service {
         self.0.finish_exchange(request.into_inner()).await.map(Response::new)
     }
 
-    async fn transfer(&self, _: Request<Streaming<Chunk>>) -> Answer<Self::TransferStream> {
-        Err(Status::unimplemented("this sidecar takes bodies up to 64 KiB only"))
+    async fn transfer(&self, request: Request<Streaming<Chunk>>) -> Answer<Self::TransferStream> {
+        self.0.transfers.serve(request.into_inner()).await.map(Response::new)
     }
 
     async fn interests(&self, request: Request<Streaming<Seen>>) -> Answer<Self::InterestsStream> {

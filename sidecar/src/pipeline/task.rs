@@ -55,14 +55,15 @@ impl Task {
         let pipeline = Arc::clone(&self.pipeline);
         let before = unless_gone(&mut self.inbox, pipeline.before(&mut self.exchange)).await;
         let Some(frame) = before else { return pipeline.cancelled(&mut self.exchange).await };
-        let want = wanted(&frame);
+        let (want, body) = (wanted(&frame), body_of(&frame));
         self.send(frame).await;
         match want {
-            Some(0) => {}
+            Some(0) => drop(self.exchange.written_body(body).await),
             Some(want) => self.handling(&pipeline, want, place).await,
             None => {
                 drop(place);
-                pipeline.written(&mut self.exchange, Default::default()).await;
+                let written = self.exchange.written_body(body).await;
+                pipeline.written(&mut self.exchange, written).await;
             }
         }
     }
@@ -74,10 +75,11 @@ impl Task {
             let after = unless_gone(&mut self.inbox, pipeline.after(&mut self.exchange, response)).await;
             let Some(answer) = after else { return pipeline.cancelled(&mut self.exchange).await };
             let told = matches!(answer, Frame::Finish(_)) && want & Want::Written as u32 != 0;
+            let body = body_of(&answer);
             self.send(answer).await;
             frame = match told {
                 true => self.next().await,
-                false => Some(app_frame::Frame::Written(Default::default())),
+                false => Some(app_frame::Frame::Written(self.exchange.written_body(body).await)),
             };
         }
         drop(place);
@@ -121,6 +123,15 @@ const fn wanted(frame: &Frame) -> Option<u32> {
     match frame {
         Frame::Proceed(Proceed { want, .. }) => Some(*want),
         _ => None,
+    }
+}
+
+/// The large body that goes with it.
+fn body_of(frame: &Frame) -> Option<u64> {
+    match frame {
+        Frame::Proceed(proceed) => proceed.change.as_ref()?.body.as_ref()?.transfer(),
+        Frame::Answer(answer) => answer.body.as_ref()?.transfer(),
+        Frame::Finish(change) => change.body.as_ref()?.transfer(),
     }
 }
 

@@ -6,12 +6,12 @@ use crate::{
     slot::Refusal,
 };
 use rockstar_core::assignment::FailurePolicy;
-use rockstar_proto::types::{Body, Failure, Header, Response, body, failure::Class};
+use rockstar_proto::{
+    body::MAX_WHOLE,
+    types::{Body, Failure, Header, Response, failure::Class},
+};
 use serde_json::json;
 use std::time::Duration;
-
-/// The largest body that travels in a message.
-const MAX_BODY: usize = 64 << 10;
 
 /// Why an exchange is refused, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Refused {
         let mut headers = vec![header("content-type", "application/json".into())];
         headers.extend(self.retry_after.map(|seconds| header("retry-after", seconds.to_string())));
         let text = json!({ "error": self.text }).to_string();
-        let body = Some(Body { body: Some(body::Body::Whole(text.into())) });
+        let body = Some(Body::whole(text));
         Response { status: self.status, headers, body, trailers: Vec::new() }
     }
 }
@@ -82,7 +82,7 @@ pub(super) fn too_large(moment: Moment) -> Refused {
 
 /// A route would have to answer without the body.
 pub(super) fn body_too_large() -> Refused {
-    Refused::new(413, format!("request body is larger than the {MAX_BODY} bytes that plugins can see"))
+    Refused::new(413, format!("request body is larger than the {MAX_WHOLE} bytes that plugins can see"))
 }
 
 /// A call without reply, as failure of the plugin. `limit` is what the call was given.
@@ -128,10 +128,10 @@ mod tests {
         assert_eq!(after_refusal(Moment::Before, FailurePolicy::Open, &down), None);
         assert_eq!(after_refusal(Moment::Before, FailurePolicy::Closed, &down).unwrap().status, 503);
         let refused = after_refusal(Moment::Before, FailurePolicy::Open, &late).unwrap();
-        let body = refused.response().body.unwrap().body.unwrap();
+        let body = refused.response().body.unwrap();
         assert_eq!(after_refusal(Moment::Handler, FailurePolicy::Open, &down).unwrap().status, 503);
         assert_eq!(after_refusal(Moment::Handler, FailurePolicy::Closed, &Refusal::Unloaded), None);
         let text = r#"{"error":"request timeout: plugin reload exceeded queue timeout (1s)"}"#;
-        assert_eq!(body, body::Body::Whole(text.into()));
+        assert_eq!(body, Body::whole(text));
     }
 }

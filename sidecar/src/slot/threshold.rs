@@ -7,6 +7,7 @@ use rockstar_core::{
     threshold::{Count, Crossing},
 };
 use std::{
+    fmt,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     time::Instant,
 };
@@ -29,6 +30,8 @@ struct Inner {
     set: Option<ErrorThreshold>,
     count: Count,
     alarm: Option<Alarm>,
+    /// The last one, of this process.
+    last: Option<Alarm>,
 }
 
 /// A threshold was exceeded, and something is to be done about it.
@@ -36,6 +39,13 @@ struct Inner {
 pub struct Alarm {
     pub errors: u32,
     pub rule: ErrorThreshold,
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let window = duration::format(self.rule.time_window);
+        write!(f, "{}/{} errors in {window}", self.errors, self.rule.max_errors)
+    }
 }
 
 impl Inner {
@@ -81,7 +91,8 @@ impl Threshold {
             self.counting.store(true, SeqCst);
             if let Some(Crossing::Exceeded(errors)) = crossing {
                 self.tripped.fetch_or(rule.action == ThresholdAction::Disable, SeqCst);
-                inner.alarm = Some(Alarm { errors, rule: rule.clone() });
+                let alarm = Alarm { errors, rule: rule.clone() };
+                (inner.alarm, inner.last) = (Some(alarm.clone()), Some(alarm));
             }
             crossing.map(|crossing| (crossing, rule))
         };
@@ -122,13 +133,26 @@ impl Threshold {
     /// The count begins anew, with a new process.
     pub fn rearm(&self) {
         let mut inner = self.inner.lock();
-        (inner.count, inner.alarm) = (Count::default(), None);
+        (inner.count, inner.alarm, inner.last) = (Count::default(), None, None);
         self.counting.store(false, SeqCst);
         self.tripped.store(false, SeqCst);
     }
 
     pub fn take_alarm(&self) -> Option<Alarm> {
         self.inner.lock().alarm.take()
+    }
+
+    /// The last alarm, while something comes of it: the plugin is disabled, or alerts within the window.
+    #[must_use]
+    pub fn exceeded(&self) -> Option<Alarm> {
+        let mut inner = self.inner.lock();
+        let last = inner.last.clone()?;
+        let lasts = match last.rule.action {
+            ThresholdAction::Disable => self.is_tripped(),
+            ThresholdAction::Alert => inner.count.is_exceeded(&last.rule, self.began.elapsed()),
+            ThresholdAction::Log => false,
+        };
+        lasts.then_some(last)
     }
 
     /// What the alert's metric shows; None where no alert was asked for.
@@ -158,8 +182,10 @@ mod tests {
             assert_eq!(threshold.is_tripped(), action == ThresholdAction::Disable);
             assert_eq!(threshold.alert(), (action == ThresholdAction::Alert).then_some(true));
             assert!(threshold.take_alarm().is_some() && threshold.take_alarm().is_none());
+            let exceeded = threshold.exceeded().map(|alarm| alarm.to_string());
+            assert_eq!(exceeded, (action != ThresholdAction::Log).then(|| "2/2 errors in 5m".to_owned()));
             threshold.rearm();
-            assert!(!threshold.is_tripped());
+            assert!(!threshold.is_tripped() && threshold.exceeded().is_none());
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::{authority::Authority, postgres::Postgres, redis::Redis, world::World};
 use rockstar_proto::{
     app::{AppFrame, Enter, app_frame, host_frame, pipeline_client::PipelineClient},
-    types::{Body, Request, body},
+    types::{Body, Request},
 };
 use serde_json::{Map, Value, json};
 use std::{fs, path::PathBuf};
@@ -118,7 +118,7 @@ impl Services {
 
     /// What came of the command; an error is a text that begins with `error: `.
     pub(crate) async fn ask(&self, plugin: &str, command: Value) -> Value {
-        let body = Body { body: Some(body::Body::Whole(command.to_string().into())) };
+        let body = Body::whole(command.to_string());
         let path = format!("/{plugin}");
         let request = Request { method: "POST".into(), path, body: Some(body), ..Request::default() };
         let enter = Enter { request: Some(request), timeout_ms: 40_000, ..Enter::default() };
@@ -126,9 +126,9 @@ impl Services {
         let mut client = PipelineClient::new(self.world.channel().await.unwrap());
         let begun = client.begin(frame).await.unwrap().into_inner();
         let Some(host_frame::Frame::Answer(answer)) = begun.frame else { panic!("{plugin}: {command}: {begun:?}") };
-        let Some(body::Body::Whole(bytes)) = answer.body.and_then(|b| b.body) else { panic!("no body") };
-        let answer = serde_json::from_slice::<Value>(&bytes)
-            .unwrap_or_else(|e| panic!("{command}: {e}: {}", String::from_utf8_lossy(&bytes)));
+        let Some(bytes) = answer.body.as_ref().and_then(Body::bytes) else { panic!("no body") };
+        let answer = serde_json::from_slice::<Value>(bytes)
+            .unwrap_or_else(|e| panic!("{command}: {e}: {}", String::from_utf8_lossy(bytes)));
         match answer["error"].as_str() {
             Some(text) => json!(format!("error: {text}")),
             None => answer,

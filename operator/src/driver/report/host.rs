@@ -15,7 +15,10 @@ use std::collections::BTreeMap;
 const UNINJECTED: &str = "UninjectedPods";
 /// An address of an engine, or the framework's configuration, is not there.
 const BACKEND_MISSING: &str = "BackendMissing";
+/// As a sidecar tells that nothing is missing.
+const ENFORCED: &str = "enforced";
 const STORAGE_EPHEMERAL: &str = "StorageEphemeral";
+const STORAGE_ISOLATED: &str = "StorageIsolated";
 const SHOWN: usize = 5;
 
 pub(super) fn status(
@@ -29,6 +32,8 @@ pub(super) fn status(
     let mut says = outlook(plugins, &faults).says();
     says.extend(resolved(object, &faults));
     says.extend(ephemeral(object));
+    says.extend(isolated(context));
+    says.extend(confined(context));
     says.extend(uninjected(context));
     let order = &context.decision.resolution.load_order;
     PluginHostStatus {
@@ -103,6 +108,41 @@ fn ephemeral(object: &PluginHost) -> Option<Says> {
     (!is_kept).then(|| Says { kind: STORAGE_EPHEMERAL, holds: true, reason: "EmbeddedStorage".into(), message })
 }
 
+/// What the kernels below the pods enforce of what plugins may do; None where nobody has told yet.
+fn confined(context: &Context<'_>) -> Option<Says> {
+    let told = context.observed.attached.iter().filter(|a| !a.report.sandbox.is_empty());
+    let by_pod: BTreeMap<_, _> = told.map(|a| (a.pod.as_str(), a.report.sandbox.as_str())).collect();
+    let partial: Vec<_> = by_pod.iter().filter(|(_, sandbox)| **sandbox != ENFORCED).collect();
+    let (reason, message) = match partial.first() {
+        None => ("Enforced", "the kernel enforces what plugins may do".to_owned()),
+        Some((_, sandbox)) => {
+            let pods: Vec<_> = partial.iter().map(|(pod, _)| **pod).collect();
+            ("Partial", format!("{sandbox} (in {})", named(&pods)))
+        }
+    };
+    let says = Says { kind: condition::SANDBOX_ENFORCED, holds: partial.is_empty(), reason: reason.into(), message };
+    (!by_pod.is_empty()).then_some(says)
+}
+
+/// Where both are on PostgreSQL.
+fn isolated(context: &Context<'_>) -> Option<Says> {
+    let spec = &context.observed.view.host.spec;
+    let engines = spec.backends.as_ref()?;
+    engines.database.as_ref().and(engines.storage.as_ref())?;
+    let shared = backends::shared_role(spec, &context.observed.values);
+    let (reason, message) = match &shared {
+        None => ("RolesDiffer", "database and storage have roles of their own".to_owned()),
+        Some(role) => (
+            "SharedRole",
+            format!(
+                "spec.backends.database and spec.backends.storage both use the PostgreSQL role '{role}', so that a plugin's \
+                 SQL reaches the storage of all plugins; give the storage a role of its own"
+            ),
+        ),
+    };
+    Some(Says { kind: STORAGE_ISOLATED, holds: shared.is_none(), reason: reason.into(), message })
+}
+
 fn uninjected(context: &Context<'_>) -> Option<Says> {
     let pods = context.observed.view.pods.iter().filter(|p| !p.injected && !p.terminating);
     let names: Vec<_> = pods.map(|p| p.name.as_str()).collect();
@@ -110,7 +150,7 @@ fn uninjected(context: &Context<'_>) -> Option<Says> {
     (!names.is_empty()).then(|| Says { kind: UNINJECTED, holds: true, reason: "NoSidecar".into(), message })
 }
 
-fn named(names: &[&str]) -> String {
+pub(super) fn named(names: &[&str]) -> String {
     let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN { format!("{shown}, …") } else { shown }
 }

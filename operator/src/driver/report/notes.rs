@@ -1,8 +1,9 @@
-//! What is told once, as events: the planner's steps, and whatever newly keeps a plugin from being ready. Pure.
+//! What is told once, as events: the planner's steps, and whatever is newly wrong with a plugin. Pure.
 
 use super::{
     super::{catalog::Catalog, memory::Memory, observe::Observed},
     plugin::{Context, failure_text},
+    threshold::newly_exceeded,
 };
 use crate::world::{Note, Subject};
 use rockstar_core::rollout::{Change, Event};
@@ -75,15 +76,16 @@ fn promoted(context: &Context<'_>, change: &Change) -> Option<String> {
     Some(format!("{} {} runs in every instance", change.plugin, context.version(change.to.as_ref()?)))
 }
 
-/// What newly keeps a plugin from being ready.
+/// What newly keeps a plugin from being ready, or made it exceed its error threshold.
 pub(super) fn of_changes(observed: &Observed, memory: &Memory, plugins: &BTreeMap<String, PluginStatus>) -> Vec<Note> {
     let mut notes = Vec::new();
     for (name, status) in plugins {
         let written = memory.reported.plugins.get(name).map(|(status, _)| status);
         let seen = || observed.view.plugins.iter().find(|p| p.metadata.name.as_ref() == Some(name))?.status.as_ref();
-        if let Some((reason, text)) = newly_stalled(written.or_else(seen), status) {
-            notes.push(Note { about: Subject::Plugin(name.clone()), warning: true, reason, text });
-        }
+        let old = written.or_else(seen);
+        let news = newly_stalled(old, status).into_iter().chain(newly_exceeded(old, status));
+        let note = |(reason, text)| Note { about: Subject::Plugin(name.clone()), warning: true, reason, text };
+        notes.extend(news.map(note));
     }
     notes
 }

@@ -8,6 +8,7 @@ use super::{
         plan::{Decision, Settings},
     },
     conditions::{Course, Outlook, Says, conditions, time},
+    threshold,
 };
 use rockstar_core::{
     permission::Permission,
@@ -76,6 +77,7 @@ pub(super) fn status(context: &Context<'_>, entry: &Entry) -> PluginStatus {
     let generation = entry.object.metadata.generation;
     let mut says = outlook.says();
     says.extend(aspects(context, entry, &outlook));
+    says.extend(threshold::exceeded(context, &entry.name, &entry.object));
     says.push(available(context, entry, serving));
     PluginStatus {
         observed_generation: generation,
@@ -120,7 +122,7 @@ pub fn orphan(object: &Plugin, now: i64) -> PluginStatus {
     }
 }
 
-fn old(object: &Plugin) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+pub(super) fn old(object: &Plugin) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
     object.status.as_ref().map_or(&[], |s| &s.conditions)
 }
 

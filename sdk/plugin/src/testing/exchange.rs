@@ -1,11 +1,11 @@
 //! Leads a request through the plugin's handlers as a host would: hooks, middleware, routes. No I/O of its own.
 
 use super::{
-    MockPluginContext, answered,
+    MockPluginContext,
     message::{self, Request, Response},
     state::priority,
 };
-use crate::{HookType, Result, dispatch};
+use crate::{HookType, Result};
 use rockstar_proto::{
     path,
     plugin::{Call, ErrorHook, Leave, Registration, ResponseHook, call, registration::Kind, reply},
@@ -219,7 +219,7 @@ impl<'a> Exchange<'a> {
         let exchange = self.id.clone();
         let values = self.outcome.request.values.clone();
         let call = Call { handler, exchange, values, call: Some(call), ..Call::default() };
-        answered(dispatch::answer(&self.mock.context(), call).await)
+        self.mock.answered(call).await
     }
 
     fn take(&mut self, reply: Result<reply::Reply>) {

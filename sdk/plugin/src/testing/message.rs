@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rockstar_proto::{
     path,
-    types::{self, Body, Change, ContextValue, Header, PathParameter, body},
+    types::{self, Body, Change, ContextValue, Header, PathParameter},
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl Request {
 
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.message.body = Some(whole(body));
+        self.message.body = Some(Body::whole(body));
         self
     }
 
@@ -121,7 +121,7 @@ impl Response {
 
     #[must_use]
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.0.body = Some(whole(body));
+        self.0.body = Some(Body::whole(body));
         self
     }
 
@@ -159,20 +159,13 @@ fn header(name: &str, value: &str) -> Header {
     Header { name: name.to_ascii_lowercase(), value: Bytes::copy_from_slice(value.as_bytes()) }
 }
 
-fn whole(body: impl Into<Bytes>) -> Body {
-    Body { body: Some(body::Body::Whole(body.into())) }
-}
-
 fn find<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
     let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
     std::str::from_utf8(&found.value).ok()
 }
 
 fn bytes(body: Option<&Body>) -> &[u8] {
-    match body.and_then(|body| body.body.as_ref()) {
-        Some(body::Body::Whole(bytes)) => bytes,
-        _ => &[],
-    }
+    body.and_then(Body::bytes).map_or(&[], |bytes| bytes)
 }
 
 fn change_headers(headers: &mut Vec<Header>, change: &Change) {

@@ -1,0 +1,73 @@
+//! Bodies in messages, and the ids of those that are not.
+
+use crate::{
+    plugin::{Next, reply::Reply},
+    types::{Body, body},
+};
+use bytes::Bytes;
+
+/// The largest body, and the largest piece of one, that travels in a message.
+pub const MAX_WHOLE: usize = 64 << 10;
+
+/// Ids from here on are of bodies that the server of a Transfer call sends; below of those that its client sends.
+pub const SENT_BY_SERVER: u64 = 1 << 63;
+
+impl Body {
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self { body: Some(body::Body::Whole(bytes.into())), size: 0 }
+    }
+
+    /// `size` in bytes, 0 where it is not known.
+    #[must_use]
+    pub const fn transferred(id: u64, size: u64) -> Self {
+        Self { body: Some(body::Body::Transfer(id)), size }
+    }
+
+    /// None of a body that must be read from a Transfer call.
+    #[must_use]
+    pub const fn bytes(&self) -> Option<&Bytes> {
+        match &self.body {
+            Some(body::Body::Whole(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn transfer(&self) -> Option<u64> {
+        match self.body {
+            Some(body::Body::Transfer(id)) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+impl Reply {
+    /// The body that goes with it.
+    pub const fn body_mut(&mut self) -> Option<&mut Body> {
+        match self {
+            Self::Change(change) | Self::Next(Next { change: Some(change), .. }) => change.body.as_mut(),
+            Self::Answer(answer) => answer.body.as_mut(),
+            Self::Next(_) | Self::Result(_) | Self::Failure(_) => None,
+        }
+    }
+}
+
+/// Pieces that fit into messages; of nothing, none.
+pub fn pieces(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(MAX_WHOLE))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_the_whole_again() {
+        let bytes = Bytes::from((0..150_000_u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>());
+        let all: Vec<_> = pieces(bytes.clone()).collect();
+        assert!(all.iter().all(|piece| (1..=MAX_WHOLE).contains(&piece.len())));
+        assert_eq!(all.concat(), bytes);
+        assert_eq!(pieces(Bytes::new()).count(), 0);
+    }
+}
