@@ -1,7 +1,17 @@
 //! Connections to a PostgreSQL server: a bounded pool, TLS, and the server's errors in words. Does I/O.
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use std::{str::FromStr, sync::Arc, time::Duration};
+use percent_encoding::percent_decode_str;
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 use tokio_postgres::{Config, Error, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -33,10 +43,9 @@ impl Server {
         if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
             return Err("the address must begin with postgres://".to_owned());
         }
-        // The address holds a password: it is in no text.
-        let mut config = Config::from_str(address).map_err(|e| format!("the address is not valid: {e}"))?;
+        let (mut config, tls) = parsed(address)?;
         config.connect_timeout(CONNECT).keepalives_idle(Duration::from_secs(30)).application_name("rockstar");
-        let tls = Tls(tls(config.get_ssl_mode())?);
+        let tls = Tls(tls);
         let recycling_method = RecyclingMethod::Custom(CLEAN.to_owned());
         let manager = Manager::from_config(config, tls.0.clone(), ManagerConfig { recycling_method });
         let pool = Pool::builder(manager).max_size(most).runtime(Runtime::Tokio1);
@@ -56,6 +65,37 @@ impl Server {
     }
 }
 
+/// An address, and how its server is verified, which is by the authorities of `sslrootcert`, else of the system.
+pub(crate) fn parsed(address: &str) -> Result<(Config, MakeRustlsConnect), String> {
+    let (address, authorities) = understood(address);
+    // The address holds a password: it is in no text.
+    let config = Config::from_str(&address).map_err(|e| format!("the address is not valid: {e}"))?;
+    let tls = match authorities {
+        Some(file) => trusting(&file)?,
+        None => tls(config.get_ssl_mode())?,
+    };
+    Ok((config, tls))
+}
+
+/// Without what only libpq knows: here, TLS that is required is always verified, the server's name too.
+fn understood(address: &str) -> (String, Option<PathBuf>) {
+    let password = address.find('@').unwrap_or_default();
+    let Some(place) = address[password..].find('?') else { return (address.to_owned(), None) };
+    let (server, options) = address.split_at(password + place);
+    let mut authorities = None;
+    let known = options[1..].split('&').filter_map(|option| match option.split_once('=') {
+        Some(("sslrootcert", "system")) => None,
+        Some(("sslrootcert", file)) => {
+            authorities = Some(percent_decode_str(file).decode_utf8_lossy().into_owned().into());
+            None
+        }
+        Some(("sslmode", "verify-ca" | "verify-full")) => Some("sslmode=require"),
+        _ => Some(option),
+    });
+    let known = known.collect::<Vec<_>>().join("&");
+    (format!("{server}?{known}"), authorities)
+}
+
 /// The system's certificate authorities; a server without TLS needs none.
 fn tls(mode: SslMode) -> Result<MakeRustlsConnect, String> {
     match MakeRustlsConnect::with_native_certs() {
@@ -69,10 +109,26 @@ fn tls(mode: SslMode) -> Result<MakeRustlsConnect, String> {
 }
 
 fn without_roots() -> MakeRustlsConnect {
+    with_roots(RootCertStore::empty())
+}
+
+/// No other authorities than those of the file.
+fn trusting(file: &Path) -> Result<MakeRustlsConnect, String> {
+    let wrong = |why: String| format!("sslrootcert {}: {why}", file.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|e| wrong(e.to_string()))? {
+        let certificate = certificate.map_err(|e| wrong(e.to_string()))?;
+        roots.add(certificate).map_err(|e| wrong(e.to_string()))?;
+    }
+    match roots.is_empty() {
+        true => Err(wrong("there is no certificate in it".to_owned())),
+        false => Ok(with_roots(roots)),
+    }
+}
+
+fn with_roots(roots: RootCertStore) -> MakeRustlsConnect {
     let config = rustls::ClientConfig::builder();
-    MakeRustlsConnect::new(
-        config.with_root_certificates(Arc::new(rustls::RootCertStore::empty())).with_no_client_auth(),
-    )
+    MakeRustlsConnect::new(config.with_root_certificates(Arc::new(roots)).with_no_client_auth())
 }
 
 /// The server's own words, with the code by which they are looked up.
@@ -83,5 +139,30 @@ pub(crate) fn describe(error: &Error) -> String {
             format!("{}{detail} (SQLSTATE {})", told.message(), told.code().code())
         }
         None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_libpq_are_understood() {
+        let cases = [
+            ("postgres://u@h/d", "postgres://u@h/d", None),
+            ("postgres://u:a?b@h/d?sslmode=verify-full", "postgres://u:a?b@h/d?sslmode=require", None),
+            ("postgres://h/d?sslrootcert=/a%20b.pem&options=-c", "postgres://h/d?options=-c", Some("/a b.pem")),
+            ("postgres://h/d?sslrootcert=system&sslmode=verify-ca", "postgres://h/d?sslmode=require", None),
+        ];
+        for (address, plain, authorities) in cases {
+            assert_eq!(understood(address), (plain.to_owned(), authorities.map(PathBuf::from)));
+            assert!(Config::from_str(plain).is_ok(), "{plain}");
+        }
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_read_are_told() {
+        let error = parsed("postgres://u:secret@h/d?sslrootcert=/nowhere.pem").err().unwrap();
+        assert!(error.starts_with("sslrootcert /nowhere.pem: ") && !error.contains("secret"), "{error}");
     }
 }

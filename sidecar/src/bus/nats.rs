@@ -71,30 +71,38 @@ async fn run(address: Address, registry: Arc<Registry>, bus: Weak<Bus>, outbox: 
     tokio::join!(sent, hear(&connection, bus), supervisor::run(&connection, &registry));
 }
 
-/// The client connects, and connects again, by itself.
+/// The first connection, however long it takes; the client connects again by itself.
 async fn connect(address: &Address) -> Connection {
     let options = || {
         ConnectOptions::new()
             .name("rockstar-sidecar")
-            .retry_on_initial_connect()
             .connection_timeout(CONNECTION_TIMEOUT)
             .reconnect_delay_callback(|attempt| {
                 LONGEST_PAUSE.min(Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX).min(100))
             })
             .event_callback(|occurrence| async move { tell(&occurrence) })
     };
+    let mut told = String::new();
     let client = loop {
         match options().connect(address.servers()).await {
             Ok(client) => break client,
             Err(error) => {
-                tracing::error!("Events cannot go through NATS at {address}: {error}");
-                sleep(LONGEST_PAUSE).await;
+                note(&mut told, format!("Events cannot go through NATS at {address}: {error}"));
+                sleep(RETRY).await;
             }
         }
     };
     let mut jetstream = jetstream::new(client.clone());
     jetstream.set_timeout(REQUEST_TIMEOUT);
     Connection { client, jetstream, scope: Arc::new(Scope::new(address.scope())) }
+}
+
+/// Each trouble once, however often it is tried.
+fn note(told: &mut String, text: String) {
+    if *told != text {
+        tracing::error!("{text}");
+        *told = text;
+    }
 }
 
 fn tell(occurrence: &Occurrence) {

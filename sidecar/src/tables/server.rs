@@ -1,16 +1,13 @@
 //! The tables on a PostgreSQL server that several instances may share. Does I/O.
 
 use super::rows::Rows;
-use crate::slot::Incident;
+use crate::{postgres::parsed, slot::Incident};
 use std::{
     error::Error as _,
-    str::FromStr,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::{task::AbortHandle, time::Instant};
-use tokio_postgres::{Client, Config, Error, Transaction, error::SqlState};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, Error, Transaction, error::SqlState};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const SCHEMA: &str = include_str!("server.sql");
@@ -77,11 +74,10 @@ impl Server {
         }
     }
 
-    /// The address holds a password: it is in no text.
     async fn connect(address: &str) -> Result<Self, String> {
-        let mut config = Config::from_str(address).map_err(|_| "the address is not valid".to_owned())?;
+        let (mut config, tls) = parsed(address)?;
         config.connect_timeout(CONNECT).application_name("rockstar");
-        let (client, connection) = config.connect(tls()).await.map_err(|e| describe(&e))?;
+        let (client, connection) = config.connect(tls).await.map_err(|e| describe(&e))?;
         // Its end is seen by the next statement.
         let connection = tokio::spawn(async move { drop(connection.await) }).abort_handle();
         Ok(Self { client, connection, forgot: None })
@@ -114,17 +110,6 @@ impl Server {
         for table in ["rockstar_plugins", "rockstar_plugin_hooks"] {
             // What stays is taken away by others later.
             self.client.execute(&format!("DELETE FROM {table} WHERE instance = $1"), &[&instance]).await.ok();
-        }
-    }
-}
-
-/// The system's certificate authorities, if it has any.
-fn tls() -> MakeRustlsConnect {
-    match MakeRustlsConnect::with_native_certs() {
-        Ok((tls, _)) => tls,
-        Err(_) => {
-            let none = rustls::ClientConfig::builder().with_root_certificates(Arc::new(rustls::RootCertStore::empty()));
-            MakeRustlsConnect::new(none.with_no_client_auth())
         }
     }
 }

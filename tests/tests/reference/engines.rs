@@ -1,12 +1,12 @@
 //! Plugins that use the framework's services as the test tells them, and the engines behind those.
 
-use crate::{postgres::Postgres, redis::Redis, world::World};
+use crate::{authority::Authority, postgres::Postgres, redis::Redis, world::World};
 use rockstar_proto::{
     app::{AppFrame, Enter, app_frame, host_frame, pipeline_client::PipelineClient},
     types::{Body, Request},
 };
 use serde_json::{Map, Value, json};
-use std::fs;
+use std::{fs, path::PathBuf};
 
 pub(crate) const ALL: &[&str] = &["database", "cache", "config"];
 
@@ -15,6 +15,10 @@ pub(crate) const ALL: &[&str] = &["database", "cache", "config"];
 pub(crate) struct Engines {
     pub(crate) postgres: Option<Postgres>,
     redis: Option<Redis>,
+    /// PostgreSQL's `sslmode`.
+    mode: Option<String>,
+    /// What the sidecar trusts instead of the system's authorities.
+    trusted: Option<PathBuf>,
 }
 
 impl Engines {
@@ -23,18 +27,26 @@ impl Engines {
     }
 
     pub(crate) fn postgres() -> Self {
-        Self { postgres: Some(Postgres::start()), redis: None }
+        Self { postgres: Some(Postgres::start()), ..Self::default() }
     }
 
     pub(crate) fn redis() -> Self {
-        Self { postgres: None, redis: Some(Redis::start()) }
+        Self { redis: Some(Redis::start()), ..Self::default() }
+    }
+
+    /// Both, by TLS alone.
+    pub(crate) fn secured(mode: &str, trusted: Option<PathBuf>) -> Self {
+        let (postgres, redis) = (Postgres::start(), Redis::secured(Authority::ours()));
+        postgres.speak_tls(Authority::ours());
+        Self { postgres: Some(postgres), redis: Some(redis), mode: Some(mode.to_owned()), trusted }
     }
 
     fn section(&self) -> Value {
         let mut section = Map::new();
         if let Some(postgres) = &self.postgres {
-            section.insert("database".into(), json!({"url": postgres.url()}));
-            section.insert("storage".into(), json!({"url": postgres.storage_url()}));
+            let mode = self.mode.as_deref().unwrap_or("disable");
+            section.insert("database".into(), json!({"url": postgres.url().replace("disable", mode)}));
+            section.insert("storage".into(), json!({"url": postgres.storage_url().replace("disable", mode)}));
         }
         if let Some(redis) = &self.redis {
             section.insert("cache".into(), json!({"url": redis.url()}));
@@ -61,6 +73,9 @@ impl Services {
         let mut services = Self { world: World::new(), engines, sections: sections.as_object().unwrap().clone() };
         plugins.iter().for_each(|(name, permissions)| services.install(name, permissions));
         services.write(plugins);
+        if let Some(file) = services.engines.trusted.clone() {
+            services.world.trust(file);
+        }
         services.world.start();
         services.until_running(plugins).await;
         services

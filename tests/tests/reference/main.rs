@@ -20,6 +20,7 @@ mod traffic;
 mod world;
 
 mod alerts;
+mod authority;
 mod calls;
 mod configuration;
 mod dependencies;

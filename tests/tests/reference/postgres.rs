@@ -1,9 +1,11 @@
 //! A PostgreSQL server from the system's packages on a free port of the loopback, shared by the tests that run at the same
 //! time and ended with the last of them.
 
+use crate::authority::Authority;
 use std::{
     fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -21,7 +23,7 @@ const ATTEMPTS: usize = 5;
 struct Server {
     process: Child,
     port: u16,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// A database of its own, with two roles that are no superusers: its owner, and one that may add schemas.
@@ -72,6 +74,22 @@ impl Postgres {
         &self.name
     }
 
+    /// Speaks TLS too from now on.
+    pub(crate) fn speak_tls(&self, authority: &Authority) {
+        for what in ["crt", "key"] {
+            let file = self.server.directory.path().join(format!("data/server.{what}"));
+            fs::copy(authority.of_server(what), &file).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            std::os::unix::fs::chown(&file, other_user(), None).unwrap();
+        }
+        self.sql("ALTER SYSTEM SET ssl = on");
+        self.sql("SELECT pg_reload_conf()");
+        assert!((0..STEPS).any(|_| self.sql("SHOW ssl") == "on" || {
+            std::thread::sleep(STEP);
+            false
+        }));
+    }
+
     /// As the superuser; the output is what psql prints, unaligned and without headers.
     pub(crate) fn sql(&self, sql: &str) -> String {
         self.server.sql(&self.name, sql)
@@ -100,7 +118,7 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut server = Self { process, port, _directory: directory };
+        let mut server = Self { process, port, directory };
         for _ in 0..STEPS {
             if server.psql("postgres", "SELECT 1").status.success() {
                 return Some(server);

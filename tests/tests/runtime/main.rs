@@ -21,11 +21,14 @@ mod sandbox;
 mod services;
 mod stock;
 mod story;
+mod tls;
 mod trace;
 mod traffic;
 mod unary;
 mod world;
 
+#[path = "../reference/authority.rs"]
+mod authority;
 #[path = "../reference/engines.rs"]
 mod engines;
 #[path = "../reference/postgres.rs"]

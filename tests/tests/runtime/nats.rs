@@ -1,6 +1,7 @@
 //! Events through a real NATS server: between sidecars, again after a failure, and after the server was away.
 
 use crate::{
+    authority::Authority,
     messenger::{Messenger, errors, messenger, metrics, publish, started_with},
     world::World,
 };
@@ -15,16 +16,26 @@ use std::{
 };
 
 /// A server with a store of its own; it ends with this.
-struct Server {
+pub(crate) struct Server {
     directory: tempfile::TempDir,
     port: u16,
     process: Option<Child>,
+    authority: Option<&'static Authority>,
 }
 
 impl Server {
     fn started() -> Self {
+        Self::speaking(None)
+    }
+
+    /// Speaks nothing but TLS.
+    pub(crate) fn secured(authority: &'static Authority) -> Self {
+        Self::speaking(Some(authority))
+    }
+
+    fn speaking(authority: Option<&'static Authority>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { directory: tempfile::tempdir().unwrap(), port, process: None };
+        let mut server = Self { directory: tempfile::tempdir().unwrap(), port, process: None, authority };
         server.start();
         server
     }
@@ -34,6 +45,7 @@ impl Server {
         let server = Command::new(program())
             .args(["--addr", "127.0.0.1", "--port", &self.port.to_string(), "--jetstream", "--store_dir"])
             .arg(self.directory.path().join("store"))
+            .args(self.authority.map(tls).unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -48,8 +60,9 @@ impl Server {
         }
     }
 
-    fn backends(&self) -> Value {
-        json!({"events": {"url": format!("nats://127.0.0.1:{}/shop", self.port)}})
+    pub(crate) fn backends(&self) -> Value {
+        let scheme = if self.authority.is_some() { "tls" } else { "nats" };
+        json!({"events": {"url": format!("{scheme}://127.0.0.1:{}/shop", self.port)}})
     }
 }
 
@@ -63,6 +76,11 @@ impl Drop for Server {
             );
         }
     }
+}
+
+fn tls(authority: &Authority) -> Vec<PathBuf> {
+    let file = |what| authority.of_server(what);
+    ["--tls".into(), "--tlscert".into(), file("crt"), "--tlskey".into(), file("key")].into()
 }
 
 /// Built by the CI's setup; see `.ci/run`.

@@ -75,13 +75,14 @@ pub(crate) struct World {
     sidecar: Option<Child>,
     /// What plugins with the permission `filesystem` may use.
     pub(crate) volumes: Vec<PathBuf>,
+    authorities: Option<PathBuf>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let trace = Trace::at(&directory.path().join("trace"));
-        Self { directory, sidecar: None, volumes: Vec::new(), trace }
+        Self { directory, sidecar: None, volumes: Vec::new(), authorities: None, trace }
     }
 
     /// All plugins installed, the sidecar running, every plugin too.
@@ -143,6 +144,11 @@ impl World {
         fs::rename(self.path().join("new"), self.path().join("plugins.json")).unwrap();
     }
 
+    /// The sidecar, when it is started, trusts no other authorities than those of the file.
+    pub(crate) fn trust(&mut self, file: PathBuf) {
+        self.authorities = Some(file);
+    }
+
     pub(crate) fn start(&mut self) {
         self.start_with("plugins.json");
     }
@@ -156,6 +162,7 @@ impl World {
             .args(["--config", file, "--socket", "app.sock", "--admin", "127.0.0.1:0"])
             .args(["--run-dir", "run", "--data-dir", "data"])
             .args(volumes.iter().flat_map(|volume| [Path::new("--volume"), volume]))
+            .envs(self.authorities.iter().map(|file| ("SSL_CERT_FILE", file)))
             .current_dir(self.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
