@@ -24,6 +24,7 @@ SCENARIOS=(
   database_storage_and_cache_are_shared_by_pods
   event_reaches_each_plugin_once_in_some_pod
   exceeded_error_threshold_is_told_once
+  plugins_stop_although_the_app_does_not
 )
 
 chart_installs() {
@@ -370,3 +371,21 @@ exceeded_error_threshold_is_told_once() {
 }
 
 without_condition() { condition "$1" "$2" | grep . || echo none; }
+
+# A shell that ignores SIGTERM is the first process; the application itself is never told.
+plugins_stop_although_the_app_does_not() {
+  in_strict
+  local log=$WORK/stubborn.log
+  test_plugin hostile-plugin hostile-plugin '{config: {attempts: {type: "array", default: []}, round: {type: "integer", default: 0}}}'
+  ready hostile-plugin 1.0.0
+  k get deployment ledger -o json | jq '{apiVersion: "v1", kind: "Pod", spec: .spec.template.spec,
+    metadata: {name: "stubborn", labels: (.spec.template.metadata.labels + {app: "stubborn"})}}
+    | .spec.containers[0].command = ["sh", "-c", "trap \"\" TERM; /usr/local/bin/demo-app & while :; do sleep 1; done"]' | k apply -f -
+  k wait pod/stubborn --for=condition=Ready --timeout=60s
+  within 60 '1.0.0 3/3 Running' serves hostile-plugin
+  k logs -f stubborn -c rockstar-sidecar >"$log" &
+  within 10 'Serving the application' cat "$log"
+  k delete pod stubborn --timeout=60s
+  within 5 '[hostile-plugin] stopped' cat "$log"
+  within 60 '1.0.0 2/2 Running' serves hostile-plugin
+}
