@@ -30,6 +30,7 @@ mod generated {
 pub use generated::rockstar::{app::v1 as app, control::v1 as control, plugin::v1 as plugin, types::v1 as types};
 
 pub mod body;
+pub mod methods;
 pub mod path;
 mod value;
 

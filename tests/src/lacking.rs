@@ -1,6 +1,7 @@
 //! A plugin that does not implement what its arguments name: methods are left out of what it says it offers.
 
 use rockstar_proto::{
+    methods::METHODS,
     plugin::{
         Call, Config, DescribeRequest, Description, Reply, Result as Outcome,
         plugin_server::{Plugin, PluginServer},
@@ -11,20 +12,6 @@ use std::{env, error::Error, fs, path::PathBuf};
 use tokio::net::UnixListener;
 use tokio_stream::{Empty as Nothing, wrappers::UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming, async_trait, transport::Server};
-
-const METHODS: [&str; 11] = [
-    "Name",
-    "Version",
-    "Description",
-    "Author",
-    "Dependencies",
-    "Initialize",
-    "Start",
-    "Stop",
-    "Cleanup",
-    "ConfigSchema",
-    "OnConfigChange",
-];
 
 struct Lacking(Description);
 

@@ -8,26 +8,13 @@ use crate::{
     lifecycle::Lifecycle,
 };
 use rockstar_proto::{
+    methods::METHODS,
     plugin::{self as wire, Call, Config, DescribeRequest, Description, Reply, plugin_server},
     types::{Chunk, Empty, Failure, Map},
 };
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 const PROTOCOL: u32 = 1;
-
-const METHODS: [&str; 11] = [
-    "Name",
-    "Version",
-    "Description",
-    "Author",
-    "Dependencies",
-    "Initialize",
-    "Start",
-    "Stop",
-    "Cleanup",
-    "ConfigSchema",
-    "OnConfigChange",
-];
 
 pub(crate) struct PluginService<P> {
     description: Description,

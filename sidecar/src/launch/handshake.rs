@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use rockstar_core::{duration, manifest::Manifest};
 use rockstar_proto::{
     body::{CONNECTION_WINDOW, STREAM_WINDOW},
+    methods::METHODS,
     plugin::{self, Description},
 };
 use rustix::process::Pid;
@@ -20,20 +21,6 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// The reference's eleven, in its order.
-const METHODS: [&str; 11] = [
-    "Name",
-    "Version",
-    "Description",
-    "Author",
-    "Dependencies",
-    "Initialize",
-    "Start",
-    "Stop",
-    "Cleanup",
-    "ConfigSchema",
-    "OnConfigChange",
-];
 /// Between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(5);
 

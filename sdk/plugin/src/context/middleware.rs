@@ -43,8 +43,7 @@ impl PluginContext {
         F: Fn(Context, Next) -> R + Send + Sync + 'static,
         R: Future<Output = Result> + Send + 'static,
     {
-        let handler = Middleware::new(name, Arc::new(move |ctx, next| Box::pin(handler(ctx, next))));
-        let handler = Handler::Middleware(Arc::new(handler));
+        let handler = around(name, handler);
         self.register_handler(self.middleware(name, handler, priority, routes, BodyNeed::None)).await
     }
 
@@ -60,8 +59,7 @@ impl PluginContext {
         F: Fn(Context, Next) -> R + Send + Sync + 'static,
         R: Future<Output = Result> + Send + 'static,
     {
-        let handler = Middleware::new(name, Arc::new(move |ctx, next| Box::pin(handler(ctx, next))));
-        let handler = Handler::Middleware(Arc::new(handler));
+        let handler = around(name, handler);
         self.register_handler(self.middleware(name, handler, priority, routes, BodyNeed::Whole)).await
     }
 
@@ -103,4 +101,13 @@ impl PluginContext {
             ..Registration::default()
         }
     }
+}
+
+fn around<F, R>(name: &str, handler: F) -> Handler
+where
+    F: Fn(Context, Next) -> R + Send + Sync + 'static,
+    R: Future<Output = Result> + Send + 'static,
+{
+    let handler = Middleware::new(name, Arc::new(move |ctx, next| Box::pin(handler(ctx, next))));
+    Handler::Middleware(Arc::new(handler))
 }
