@@ -10,7 +10,7 @@ mod status;
 mod threshold;
 mod traffic;
 
-pub use gate::Gate;
+pub use gate::{Gate, Turn};
 pub use incidents::{Incident, Incidents};
 pub use meters::Meters;
 pub use record::{Health, HookMetrics, LoadRecord, Outcome, Record};
@@ -26,9 +26,12 @@ use crate::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use rockstar_core::assignment::{Policies, Queue};
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicU8, Ordering::SeqCst},
+use std::{
+    mem,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU8, Ordering::SeqCst},
+    },
 };
 use tokio::{sync::watch, time::Instant};
 
@@ -84,6 +87,7 @@ impl Caller {
 pub struct Pass {
     slot: Arc<Slot>,
     instance: Arc<Instance>,
+    turn: Mutex<Turn>,
 }
 
 /// A call that will come back to the same version. While any lives, that version is not stopped (up to the drain
@@ -234,11 +238,20 @@ impl Slot {
 
     /// Asks to call the plugin. Waits at the gate while the plugin is replaced; the caller's own timeout begins after.
     pub async fn enter(self: &Arc<Self>, caller: Caller) -> Result<Pass, Refusal> {
+        let pass = self.enter_in_turn(caller).await?;
+        drop(pass.turn());
+        Ok(pass)
+    }
+
+    /// The same for one whose place in the queue counts: those behind it wait until its turn is dropped.
+    pub async fn enter_in_turn(self: &Arc<Self>, caller: Caller) -> Result<Pass, Refusal> {
         loop {
             let inside = self.current.load().as_ref().is_some_and(|i| Some(i.generation()) == caller.inside);
-            self.gate.pass(caller.deadline, inside).await?;
+            let turn = self.gate.pass(caller.deadline, inside).await?;
             match self.current.load_full() {
-                Some(instance) if self.is_answering(&instance) => return Ok(Pass { slot: Arc::clone(self), instance }),
+                Some(instance) if self.is_answering(&instance) => {
+                    return Ok(Pass { slot: Arc::clone(self), instance, turn: Mutex::new(turn) });
+                }
                 // Its connection is gone, and nobody has held the gate yet: the version before it comes back.
                 Some(instance) if self.is_serving() && instance.is_on_trial() && instance.link().is_down() => {
                     self.gate.hold(&self.policies.load().reload.queue);
@@ -288,6 +301,11 @@ impl Pass {
     #[must_use]
     pub const fn slot(&self) -> &Arc<Slot> {
         &self.slot
+    }
+
+    /// Its turn in the queue, once.
+    pub fn turn(&self) -> Turn {
+        mem::take(&mut self.turn.lock())
     }
 
     /// This call will come back.

@@ -1,6 +1,7 @@
 //! A plugin that does what its configuration says: `hooks` lists what to register and what each hook does, `life` what its
 //! lifecycle does, `trace` names the socket where each execution is noted. Of its arguments `--says JSON` is metadata to
-//! report in place of the manifest's, `--wait FILE` a file to wait for before it serves.
+//! report in place of the manifest's, `--wait FILE` a file to wait for before it serves; `--in-order` has it begin with
+//! each call in the order in which calls reach it.
 
 #![allow(clippy::panic)] // as its script says
 
@@ -233,5 +234,22 @@ fn main() -> ExitCode {
         thread::sleep(Duration::from_millis(5));
     }
     let says = value("--says").and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    rockstar_plugin::run(Scripted { says, ..Scripted::default() })
+    let scripted = Scripted { says, ..Scripted::default() };
+    match arguments.iter().any(|a| a == "--in-order") {
+        true => run_in_order(scripted),
+        false => rockstar_plugin::run(scripted),
+    }
+}
+
+/// On one thread, which takes up its tasks in their order.
+fn run_in_order(scripted: Scripted) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.map(|runtime| runtime.block_on(rockstar_plugin::serve(scripted)));
+    match served {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        otherwise => {
+            eprintln!("{otherwise:?}");
+            ExitCode::FAILURE
+        }
+    }
 }

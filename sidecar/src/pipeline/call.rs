@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     link::CallError,
-    slot::{Outcome, Pass, Refusal, Slot},
+    slot::{Outcome, Pass, Refusal, Slot, Turn},
 };
 use parking_lot::Mutex;
 use rockstar_core::{duration, manifest::HookType};
@@ -18,7 +18,7 @@ use rockstar_proto::{
     plugin::{Call, Reply, reply},
     types::{Failure, failure::Class},
 };
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, future::Future, pin::pin, task::Poll, time::Duration};
 use tokio::time::Instant;
 
 /// A hook should cost less than 1 ms.
@@ -43,8 +43,11 @@ impl Pipeline {
         let inside = exchange.enter(pass.instance().generation());
         let (link, line) = (pass.instance().link(), exchange.line());
         let reply = match upload_of(&call) {
-            None => link.call_for(line, call, deadline).await,
-            Some(id) => self.transfers.call(link, line, call, id, slot.policies().hook_timeout).await,
+            None => in_turn(pass.turn(), link.call_for(line, call, deadline)).await,
+            Some(id) => {
+                drop(pass.turn());
+                self.transfers.call(link, line, call, id, slot.policies().hook_timeout).await
+            }
         };
         drop(inside);
         match reply {
@@ -77,6 +80,17 @@ impl Pipeline {
                 Ok(None)
             }
         }
+    }
+}
+
+/// Those behind in the queue go on once this call is in line for the plugin.
+async fn in_turn<T>(turn: Turn, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    let first = futures::poll!(&mut call);
+    drop(turn);
+    match first {
+        Poll::Ready(reply) => reply,
+        Poll::Pending => call.await,
     }
 }
 

@@ -58,7 +58,7 @@ impl Pipeline {
 
     async fn leave(&self, parked: &Parked, exchange: &mut Exchange) {
         let (slot, point) = (parked.at.slot(), Point::Leave(&parked.middleware.name));
-        let pass = match slot.enter(exchange.caller(slot)).await {
+        let pass = match slot.enter_in_turn(exchange.caller(slot)).await {
             Ok(pass) => pass,
             Err(refusal) => return super::call::refused(point, slot, &refusal, exchange),
         };

@@ -38,7 +38,7 @@ impl Pipeline {
     async fn entry(&self, phase: Phase, entry: &Entry, exchange: &mut Exchange, moved: &[&str]) -> bool {
         let mut retried = false;
         loop {
-            let pass = match entry.slot.enter(exchange.caller(&entry.slot)).await {
+            let pass = match entry.slot.enter_in_turn(exchange.caller(&entry.slot)).await {
                 Ok(pass) => pass,
                 Err(refusal) => {
                     call::refused(entry.target.point(), &entry.slot, &refusal, exchange);

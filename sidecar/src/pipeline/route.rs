@@ -43,7 +43,7 @@ impl Pipeline {
     ) -> Result<bool, Lost> {
         let name = name(&entry.route);
         let point = Point::Route(&name);
-        let pass = match entry.slot.enter(exchange.caller(&entry.slot)).await {
+        let pass = match entry.slot.enter_in_turn(exchange.caller(&entry.slot)).await {
             Ok(pass) => pass,
             Err(Refusal::Unloaded) => return Ok(false),
             Err(refusal) => {

@@ -6,7 +6,9 @@ use parking_lot::Mutex;
 use rockstar_core::assignment::{Queue, QueueStrategy};
 use std::{
     collections::VecDeque,
+    mem,
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -32,16 +34,33 @@ pub struct Gate {
 #[derive(Debug)]
 struct Hold {
     queue: Queue,
-    waiting: VecDeque<oneshot::Sender<()>>,
+    waiting: VecDeque<oneshot::Sender<Turn>>,
+}
+
+/// Of a call that has come out of the queue: the next one comes out when this is dropped, so that each is under way
+/// before those behind it.
+#[derive(Debug, Default)]
+pub struct Turn(VecDeque<oneshot::Sender<Self>>);
+
+/// A call's place in the queue.
+struct Place {
+    turn: oneshot::Receiver<Turn>,
+    timeout: Duration,
 }
 
 impl Gate {
     /// Goes through, or waits by the queue's rules. Each success is paired with one `leave`.
-    pub async fn pass(&self, deadline: Instant, inside: bool) -> Result<(), Refusal> {
+    pub async fn pass(&self, deadline: Instant, inside: bool) -> Result<Turn, Refusal> {
+        let mut turn = Turn::default();
         while !self.try_pass(inside) {
-            self.wait(deadline).await?;
+            let place = self.queue_up()?;
+            // Held again: those behind queue up behind.
+            drop(mem::take(&mut turn));
+            if let Some(place) = place {
+                turn = place.wait(deadline).await?;
+            }
         }
-        Ok(())
+        Ok(turn)
     }
 
     pub fn leave(&self) {
@@ -76,17 +95,19 @@ impl Gate {
         drained
     }
 
-    /// Opens the gate and wakes those who wait, in order. Gives their number.
+    /// Opens the gate and lets those who wait out of the queue, one after the other. Gives their number.
     pub fn release(&self) -> usize {
         let mut hold = self.hold.lock();
         self.word.fetch_and(!FLAGS, SeqCst);
         self.opened.notify_waiters();
-        hold.take()
-            .map_or(0, |h| h.waiting.into_iter().filter(|w| !w.is_closed()).filter_map(|w| w.send(()).ok()).count())
+        let Some(hold) = hold.take() else { return 0 };
+        let queued = hold.queued();
+        drop(Turn(hold.waiting));
+        queued
     }
 
     pub fn queued(&self) -> usize {
-        self.hold.lock().as_ref().map_or(0, |hold| hold.waiting.iter().filter(|w| !w.is_closed()).count())
+        self.hold.lock().as_ref().map_or(0, Hold::queued)
     }
 
     pub fn is_held(&self) -> bool {
@@ -123,18 +144,8 @@ impl Gate {
         }
     }
 
-    async fn wait(&self, deadline: Instant) -> Result<(), Refusal> {
-        let Some((turn, timeout)) = self.queue_up()? else { return Ok(()) };
-        let limit = Instant::now() + timeout;
-        match timeout_at(limit.min(deadline), turn).await {
-            Ok(_) => Ok(()),
-            Err(_) if limit <= deadline => Err(Refusal::QueueTimeout(timeout)),
-            Err(_) => Err(Refusal::Deadline),
-        }
-    }
-
     /// None: the gate was opened in between.
-    fn queue_up(&self) -> Result<Option<(oneshot::Receiver<()>, std::time::Duration)>, Refusal> {
+    fn queue_up(&self) -> Result<Option<Place>, Refusal> {
         let mut hold = self.hold.lock();
         let Some(hold) = hold.as_mut() else { return Ok(None) };
         if hold.queue.strategy == QueueStrategy::Reject {
@@ -145,11 +156,38 @@ impl Gate {
         }
         let (wake, turn) = oneshot::channel();
         hold.waiting.push_back(wake);
-        Ok(Some((turn, hold.queue.timeout)))
+        Ok(Some(Place { turn, timeout: hold.queue.timeout }))
+    }
+}
+
+impl Place {
+    async fn wait(self, deadline: Instant) -> Result<Turn, Refusal> {
+        let limit = Instant::now() + self.timeout;
+        match timeout_at(limit.min(deadline), self.turn).await {
+            Ok(turn) => Ok(turn.unwrap_or_default()),
+            Err(_) if limit <= deadline => Err(Refusal::QueueTimeout(self.timeout)),
+            Err(_) => Err(Refusal::Deadline),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        while let Some(next) = self.0.pop_front() {
+            match next.send(Self(mem::take(&mut self.0))) {
+                Ok(()) => return,
+                // It gave up.
+                Err(mut turn) => self.0 = mem::take(&mut turn.0),
+            }
+        }
     }
 }
 
 impl Hold {
+    fn queued(&self) -> usize {
+        self.waiting.iter().filter(|w| !w.is_closed()).count()
+    }
+
     /// Those who gave up are struck off only when room is short.
     fn is_full(&mut self) -> bool {
         let max = usize::try_from(self.queue.max_size).unwrap_or(usize::MAX);
@@ -199,16 +237,64 @@ mod tests {
         for n in 0..200 {
             let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
             callers.push(tokio::spawn(async move {
-                gate.pass(far(), false).await.unwrap();
+                let turn = gate.pass(far(), false).await.unwrap();
+                // None comes out before the one ahead says so, however long that takes.
+                for _ in 0..n % 7 {
+                    tokio::task::yield_now().await;
+                }
+                order.lock().push(n);
+                drop(turn);
+            }));
+            settle().await;
+        }
+        callers.remove(100).abort();
+        settle().await;
+        assert_eq!(gate.release(), 199);
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        assert_eq!(*order.lock(), (0..200).filter(|n| *n != 100).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_dropped_with_its_turn_ends_nobody_elses() {
+        let gate = Arc::new(Gate::default());
+        gate.hold(&Queue::default());
+        let enter = |gate: &Arc<Gate>| {
+            let gate = Arc::clone(gate);
+            tokio::spawn(async move { gate.pass(far(), false).await.map(drop) })
+        };
+        let (first, second) = (enter(&gate), enter(&gate));
+        settle().await;
+        assert_eq!(gate.release(), 2);
+        // It has its turn and has not run yet.
+        first.abort();
+        second.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gate_that_is_held_again_keeps_the_order() {
+        let gate = Arc::new(Gate::default());
+        let order = Arc::new(Mutex::new(vec![]));
+        gate.hold(&Queue::default());
+        let mut callers = vec![];
+        for n in 0..20 {
+            let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+            callers.push(tokio::spawn(async move {
+                let _turn = gate.pass(far(), false).await.unwrap();
                 order.lock().push(n);
             }));
             settle().await;
         }
-        assert_eq!(gate.release(), 200);
+        gate.release();
+        gate.hold(&Queue::default());
+        settle().await;
+        assert_eq!((gate.queued(), order.lock().len()), (20, 0));
+        gate.release();
         for caller in callers {
             caller.await.unwrap();
         }
-        assert_eq!(*order.lock(), (0..200).collect::<Vec<_>>());
+        assert_eq!(*order.lock(), (0..20).collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]
@@ -237,16 +323,16 @@ mod tests {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 let gate = Arc::clone(&gate);
-                tokio::spawn(async move { gate.pass(far(), false).await })
+                tokio::spawn(async move { gate.pass(far(), false).await.map(drop) })
             })
             .collect();
         settle().await;
-        assert_eq!(gate.pass(far(), false).await, Err(Refusal::QueueFull(2)));
+        assert_eq!(gate.pass(far(), false).await.unwrap_err(), Refusal::QueueFull(2));
         callers[0].abort();
         settle().await;
         let third = tokio::spawn({
             let gate = Arc::clone(&gate);
-            async move { gate.pass(far(), false).await }
+            async move { gate.pass(far(), false).await.map(drop) }
         });
         settle().await;
         assert_eq!(gate.release(), 2);
@@ -271,7 +357,7 @@ mod tests {
     async fn reject_refuses_at_once() {
         let gate = Gate::default();
         gate.hold(&queue(QueueStrategy::Reject, 30, 1000));
-        assert_eq!(gate.pass(far(), false).await, Err(Refusal::Reloading));
+        assert_eq!(gate.pass(far(), false).await.unwrap_err(), Refusal::Reloading);
     }
 
     #[tokio::test(start_paused = true)]
@@ -297,6 +383,6 @@ mod tests {
         gate.pass(far(), true).await.unwrap();
         gate.leave();
         assert!(gate.drain(far()).await);
-        assert_eq!(gate.pass(far(), true).await, Err(Refusal::Reloading));
+        assert_eq!(gate.pass(far(), true).await.unwrap_err(), Refusal::Reloading);
     }
 }

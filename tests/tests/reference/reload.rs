@@ -26,7 +26,11 @@ fn next(steps: Value) -> Plugin {
 
 /// Requests that are on their way.
 fn requests(address: SocketAddr, count: usize) -> Vec<JoinHandle<Answer>> {
-    (0..count).map(|n| tokio::spawn(async move { http::get(address, &format!("/{n}")).await })).collect()
+    (0..count).map(|n| request(address, n)).collect()
+}
+
+fn request(address: SocketAddr, n: usize) -> JoinHandle<Answer> {
+    tokio::spawn(async move { http::get(address, &format!("/{n}")).await })
 }
 
 async fn answers(requests: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
@@ -351,11 +355,15 @@ async fn r7_5_8_the_previous_version_is_what_is_reported() {
 async fn r7_6_1_requests_wait_during_a_reload() {
     let world = World::started(&[p(json!({}))]).await;
     let app = App::new(&world).await;
-    world.install(&next(json!({"Initialize": "wait v2"})));
+    let in_order = json!({"command": ["p", "--in-order"]});
+    world.install(&next(json!({"Initialize": "wait v2"})).manifest(in_order));
     let (reloaded, answers) = tokio::join!(world.reload_plugin("p"), async {
         world.until_traced("p.Initialize 1.1.0").await;
-        let waiting = requests(app.address, 200);
-        world.until_queued("p", 200).await;
+        let mut waiting = Vec::new();
+        for n in 0..200 {
+            waiting.push(request(app.address, n));
+            world.until_queued("p", n + 1).await;
+        }
         assert!(waiting.iter().all(|request| !request.is_finished()));
         world.go("v2");
         answers(waiting).await
@@ -363,11 +371,15 @@ async fn r7_6_1_requests_wait_during_a_reload() {
     assert_eq!(reloaded, Ok(()));
     let answered = |a: &Answer| a.status == 200 && a.headers["x-version"] == "1.1.0";
     assert!(answers.iter().all(answered), "{answers:?}");
-    let mut handled: Vec<_> = world.trace().into_iter().filter(|line| line.starts_with("handler ")).collect();
-    handled.sort();
-    let mut expected: Vec<_> = (0..200).map(|n| format!("handler /{n}")).collect();
-    expected.sort();
-    assert_eq!(handled, expected, "each once");
+    let in_trace = |what: &str| {
+        let trace = world.trace().into_iter();
+        trace.filter_map(|line| line.strip_prefix(what).and_then(|n| n.parse().ok())).collect::<Vec<usize>>()
+    };
+    let arrived: Vec<_> = (0..200).collect();
+    assert_eq!(in_trace("p.pre_request /"), arrived, "in the order of their arrival");
+    let mut handled = in_trace("handler /");
+    handled.sort_unstable();
+    assert_eq!(handled, arrived, "each once");
 }
 
 #[tokio::test]
