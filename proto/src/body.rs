@@ -1,10 +1,13 @@
-//! Bodies in messages, and the ids of those that are not.
+//! What fits into messages: bodies, and the ids of those that do not.
 
 use crate::{
     plugin::{Next, reply::Reply},
     types::{Body, body},
 };
 use bytes::Bytes;
+
+/// The largest message on a stream that many share: a larger one would stall the others. Its sender sees to it.
+pub const MAX_FRAME: usize = 256 << 10;
 
 /// The largest body, and the largest piece of one, that travels in a message.
 pub const MAX_WHOLE: usize = 64 << 10;

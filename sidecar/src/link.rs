@@ -12,7 +12,7 @@ use futures::stream::{self, StreamExt};
 use multiplex::Multiplex;
 use prost::Message;
 use rockstar_proto::{
-    body::MAX_UPLOADS,
+    body::{MAX_FRAME, MAX_UPLOADS},
     plugin::{Call, Config, DescribeRequest, Description, Reply, Result as Outcome, plugin_client::PluginClient},
     types::{Chunk, Empty, Failure},
 };
@@ -37,8 +37,6 @@ use tonic::{Code, Request, Response, Status, Streaming, TimeoutExpired, transpor
 
 /// The protocol version that this host speaks.
 pub const PROTOCOL: u32 = 1;
-/// The largest message on a shared stream; a larger one would stall the others.
-pub const MAX_FRAME: usize = 256 << 10;
 const DEFAULT_CONCURRENCY: usize = 256;
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(600);
 

@@ -16,7 +16,7 @@ use hyper::body::Body as HttpBody;
 use prost::Message;
 use rockstar_proto::{
     app::{self, BodyNeed, Enter, Want, app_frame::Frame},
-    body::MAX_WHOLE,
+    body::{MAX_FRAME, MAX_WHOLE},
     types::{self, Change, Failure, failure::Class},
 };
 use std::{mem, thread, time::Duration};
@@ -25,8 +25,6 @@ use tower::{Service, ServiceExt};
 
 /// How long a request waits for a sidecar that cannot be reached.
 pub(crate) const REACH: Duration = Duration::from_secs(5);
-/// The largest message on a shared stream.
-const MAX_FRAME: usize = 256 << 10;
 /// The sidecar itself answers at the exchange's end; this is for one that does not.
 const GRACE: Duration = Duration::from_secs(1);
 /// Of a request whose body is on its way: what moves is not late.
@@ -338,7 +336,7 @@ where
 {
     let (head, body) = response.into_parts();
     let status = head.status.as_u16().into();
-    let told = unseen.then(|| message::response(&head, None));
+    let told = unseen.then(|| message::response(&head, None)).filter(|told| told.encoded_len() <= MAX_FRAME);
     let done = move |Written { bytes, aborted }| {
         ticket.end(Frame::Written(app::Written { status, bytes, aborted, response: told }));
     };

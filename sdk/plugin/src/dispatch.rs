@@ -2,8 +2,9 @@
 
 use crate::{PluginContext, behalf::Behalf, outcome::failure};
 use parking_lot::Mutex;
+use prost::Message;
 use rockstar_proto::{
-    body::MAX_UPLOADS,
+    body::{MAX_FRAME, MAX_UPLOADS},
     plugin::{Call, Reply, call, reply},
     types::failure::Class,
 };
@@ -14,6 +15,8 @@ use tonic::{Status, Streaming};
 
 /// Calls that the host may have in flight.
 pub(crate) const MAX_CONCURRENT: usize = 256;
+/// Those that read large bodies come on top.
+const MAX_RUNNING: usize = MAX_CONCURRENT + MAX_UPLOADS;
 
 pub(crate) type Replies = ReceiverStream<Result<Reply, Status>>;
 
@@ -34,7 +37,12 @@ pub(crate) async fn reply(ctx: &PluginContext, call: Call) -> Reply {
     if let Some(body) = reply.reply.as_mut().and_then(reply::Reply::body_mut) {
         ctx.bodies().fit(body);
     }
-    reply
+    match reply.encoded_len() {
+        size if size > MAX_FRAME => {
+            refused(reply.id, Class::Returned, format!("reply of {size} bytes is larger than {MAX_FRAME}"))
+        }
+        _ => reply,
+    }
 }
 
 fn refused(id: u64, class: Class, text: String) -> Reply {
@@ -57,7 +65,7 @@ async fn serve(ctx: PluginContext, mut calls: Streaming<Call>, replies: mpsc::Se
                 ctx.cancel(id);
             }
             _ if running.is_full() => {
-                let reply = refused(call.id, Class::Protocol, format!("more than {MAX_CONCURRENT} calls in flight"));
+                let reply = refused(call.id, Class::Protocol, format!("more than {MAX_RUNNING} calls in flight"));
                 // The host that does not read its replies is the one that sent too much.
                 let _ = replies.try_send(Ok(reply));
             }
@@ -72,8 +80,7 @@ struct Running(Arc<Mutex<HashMap<u64, AbortHandle>>>);
 
 impl Running {
     fn is_full(&self) -> bool {
-        // Those that read large bodies come on top.
-        self.0.lock().len() >= MAX_CONCURRENT + MAX_UPLOADS
+        self.0.lock().len() >= MAX_RUNNING
     }
 
     fn cancel(&self, id: u64) {

@@ -1,12 +1,13 @@
 //! The gRPC service that applications call for their exchanges.
 
 use super::{Pipeline, stream, transfer};
-use crate::{interests, link::MAX_FRAME};
+use crate::interests;
 use rockstar_proto::{
     app::{
         AppFrame, HostFrame, Seen,
         pipeline_server::{Pipeline as Rpc, PipelineServer},
     },
+    body::MAX_FRAME,
     types::Chunk,
 };
 use std::sync::Arc;

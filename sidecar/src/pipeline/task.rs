@@ -1,10 +1,10 @@
 //! One exchange from its Enter to its end, as a task: runs the stages, and listens meanwhile whether the client has gone.
 
 use super::{Pipeline, exchange::Exchange};
-use crate::link::MAX_FRAME;
 use prost::Message;
 use rockstar_proto::{
     app::{Enter, HostFrame, Want, app_frame, host_frame::Frame},
+    body::MAX_FRAME,
     types::{Body, Response},
 };
 use std::{future::Future, sync::Arc, time::Duration};

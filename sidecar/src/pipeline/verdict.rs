@@ -1,13 +1,10 @@
 //! What a plugin's failure means for the exchange: refused > answered > continue. Pure.
 
 use super::point::{Moment, Point};
-use crate::{
-    link::{CallError, MAX_FRAME},
-    slot::Refusal,
-};
+use crate::{link::CallError, slot::Refusal};
 use rockstar_core::assignment::FailurePolicy;
 use rockstar_proto::{
-    body::MAX_WHOLE,
+    body::{MAX_FRAME, MAX_WHOLE},
     types::{Body, Failure, Header, Response, failure::Class},
 };
 use serde_json::json;

@@ -1,7 +1,8 @@
 //! A plugin that takes and gives bodies of any size.
 //!
 //! `POST /upload` counts, `/stalled` reads the first piece and no more, `/ignored` reads nothing, `/small` takes what fits
-//! into a message; `GET /large/SIZE` gives bytes at once, `/stream/SIZE` piece by piece, `/broken/SIZE` the first of them.
+//! into a message; `GET /large/SIZE` gives bytes at once, `/stream/SIZE` piece by piece, `/broken/SIZE` the first of them,
+//! `/header/SIZE` a header of that size.
 //! The response to `/replaced/SIZE` is replaced.
 
 use rockstar_plugin::{Context, HookContext, HookType, Plugin, PluginContext, Result, async_trait, json};
@@ -21,6 +22,7 @@ impl Plugin for Porter {
         router.stream("POST", "/ignored", ignored).await?;
         router.post("/small", small).await?;
         router.get("/large/:size", large).await?;
+        router.get("/header/:size", header).await?;
         router.get("/stream/:size", |c| async move { streamed(&c, None) }).await?;
         router.get("/broken/:size", |c| async move { streamed(&c, Some(io::Error::other("as asked"))) }).await?;
         ctx.register_hook(HookType::PreResponse, 100, replaced).await?;
@@ -80,6 +82,11 @@ fn size(c: &Context) -> Result<usize> {
 
 async fn large(c: Context) -> Result {
     c.respond(200, &[("content-type", "text/plain")], "x".repeat(size(&c)?));
+    Ok(())
+}
+
+async fn header(c: Context) -> Result {
+    c.respond(200, &[("x-large", &"x".repeat(size(&c)?))], "");
     Ok(())
 }
 

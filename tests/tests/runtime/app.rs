@@ -12,6 +12,8 @@ use axum::{
     routing::{any, get},
 };
 use futures::{StreamExt, stream};
+use hyper::server::conn::http1;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rockstar_app::{Client, ContextValues, RockstarLayer};
 use std::{
     convert::Infallible,
@@ -21,7 +23,11 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
 };
-use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 use tower::Layer;
 
 pub(crate) struct App {
@@ -53,7 +59,7 @@ impl App {
         let app = Router::new().fallback_service(plugins.layer(router));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let server = tokio::spawn(serve(listener, app));
         Self { address, go, server }
     }
 
@@ -70,6 +76,19 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         self.server.abort();
+    }
+}
+
+/// As axum does, but with room for heads of any size: it is the layer that refuses those that are too large.
+async fn serve(listener: TcpListener, app: Router) {
+    let mut connections = JoinSet::new();
+    let mut http = http1::Builder::new();
+    http.max_buf_size(16 << 20);
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = TowerToHyperService::new(app.clone());
+        connections.spawn(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        while connections.try_join_next().is_some() {}
     }
 }
 

@@ -132,6 +132,22 @@ async fn a_response_of_any_size_reaches_the_client() {
     world.until_log("written: /replaced/300000").await;
 }
 
+/// The plugin's other calls share its stream, and the application's other requests theirs.
+#[tokio::test]
+async fn a_reply_that_is_too_large_fails_alone() {
+    let (world, app) = porter(json!({})).await;
+    let before = world.pid_of("porter").unwrap();
+    let load = Load::new(app.address, "/large/10", 8);
+    load.more(&world, 50).await;
+    assert_eq!(app.get("/header/200000").await.headers["x-large"].len(), 200_000);
+    let large = app.get("/header/5000000").await;
+    assert_eq!(large.status, 500);
+    assert!(large.body.contains("is larger than 262144"), "{}", large.body);
+    load.more(&world, 50).await;
+    assert!(load.end().await.iter().all(|answer| answer.status == 200));
+    assert_eq!(world.pid_of("porter").unwrap(), before);
+}
+
 #[tokio::test]
 async fn a_body_that_nobody_reads_is_not_waited_for() {
     let (_world, app) = porter(json!({})).await;
@@ -143,18 +159,23 @@ async fn a_body_that_nobody_reads_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn stalled_bodies_hold_up_nobody_else() {
+async fn stalled_bodies_and_large_heads_hold_up_nobody_else() {
     let (world, app) = porter(json!({"hook_timeout": "3s"})).await;
     let stalled = join_all((0..8).map(|_| upload(app.address, "/stalled", 1 << 30, false)));
     let others = async {
         let load = Load::new(app.address, "/large/10", 63);
         load.more(&world, 500).await;
+        let head = "x".repeat(5 * MIB);
+        let large = http::request(app.address, "POST", "/upload", &[("x-large", &head)], "small").await;
+        load.more(&world, 500).await;
+        let whole = upload(app.address, "/small", 100_000, false).await;
         let read = upload(app.address, "/upload", 5 * MIB, true).await;
         load.more(&world, 500).await;
-        (load.end().await, read)
+        (load.end().await, large, whole, read)
     };
-    let (stalled, (answers, read)) = tokio::join!(stalled, others);
+    let (stalled, (answers, large, whole, read)) = tokio::join!(stalled, others);
     assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!((large.status, whole.lines().next()), (431, Some("HTTP/1.1 413 Payload Too Large")), "{}", large.body);
     assert!(read.contains(&format!(r#""size":{}"#, 5 * MIB)), "{read}");
     assert!(stalled.iter().all(|answer| answer.starts_with("HTTP/1.1 503 ")), "{stalled:?}");
     let text = "handler execution timeout: POST /stalled handler exceeded 3s timeout";
