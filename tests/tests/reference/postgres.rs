@@ -21,7 +21,7 @@ const STEPS: usize = 1_200;
 const ATTEMPTS: usize = 5;
 
 struct Server {
-    process: Child,
+    process: Mutex<Child>,
     port: u16,
     directory: tempfile::TempDir,
 }
@@ -54,6 +54,23 @@ impl Postgres {
             server.sql("postgres", &sql);
         }
         Self { server, name }
+    }
+
+    /// On a server that nobody else uses.
+    pub(crate) fn alone() -> Self {
+        let server = Arc::new(Server::start());
+        server.sql("postgres", "CREATE ROLE alone LOGIN");
+        server.sql("postgres", "CREATE DATABASE alone OWNER alone");
+        Self { server, name: "alone".into() }
+    }
+
+    /// Ends the server, until `go_on`.
+    pub(crate) fn stop(&self) {
+        self.server.stop();
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.server.go_on();
     }
 
     /// For the database's owner.
@@ -111,24 +128,49 @@ impl Server {
         let made = made.unwrap();
         assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let process = as_postgres("postgres")
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"])
-            .args(["-c", "max_connections=300", "-c", "unix_socket_directories=", "-p", &port.to_string(), "-D"])
-            .arg(&data)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut server = Self { process, port, directory };
+        let server = Self { process: Mutex::new(spawn(&data, port)), port, directory };
+        server.is_up().then_some(server)
+    }
+
+    /// Waits until it answers; false if it ends.
+    fn is_up(&self) -> bool {
         for _ in 0..STEPS {
-            if server.psql("postgres", "SELECT 1").status.success() {
-                return Some(server);
+            if self.psql("postgres", "SELECT 1").status.success() {
+                return true;
             }
-            if server.process.try_wait().unwrap().is_some() {
-                return None;
+            if self.process.lock().unwrap().try_wait().unwrap().is_some() {
+                return false;
             }
             std::thread::sleep(STEP);
         }
-        None
+        false
+    }
+
+    /// A fast shutdown: it does not wait for its clients.
+    fn stop(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_ended = |process: &mut Child| process.try_wait().is_ok_and(|ended| ended.is_some());
+        if has_ended(&mut process) {
+            return;
+        }
+        Command::new("kill").args(["-INT", &process.id().to_string()]).status().ok();
+        for _ in 0..STEPS {
+            if has_ended(&mut process) {
+                return;
+            }
+            std::thread::sleep(STEP);
+        }
+        process.kill().ok();
+        process.wait().ok();
+    }
+
+    /// Somebody may have the port for a moment.
+    fn go_on(&self) {
+        let began = (0..STEPS).any(|_| {
+            *self.process.lock().unwrap() = spawn(&self.directory.path().join("data"), self.port);
+            self.is_up()
+        });
+        assert!(began, "PostgreSQL does not start again");
     }
 
     fn psql(&self, database: &str, sql: &str) -> Output {
@@ -146,18 +188,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A fast shutdown: it does not wait for its clients.
-        let pid = self.process.id().to_string();
-        Command::new("kill").args(["-INT", &pid]).status().ok();
-        for _ in 0..STEPS {
-            if self.process.try_wait().is_ok_and(|ended| ended.is_some()) {
-                return;
-            }
-            std::thread::sleep(STEP);
-        }
-        self.process.kill().ok();
-        self.process.wait().ok();
+        self.stop();
     }
+}
+
+fn spawn(data: &Path, port: u16) -> Child {
+    as_postgres("postgres")
+        .args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "shared_buffers=16MB"])
+        .args(["-c", "max_connections=300", "-c", "unix_socket_directories=", "-p", &port.to_string(), "-D"])
+        .arg(data)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// PostgreSQL refuses to run as root: then its own user runs it.

@@ -2,12 +2,6 @@
 
 use crate::{postgres::Postgres, scene::Scene, world::World};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, sync::Arc};
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
 
 const STATUS: &str = "SELECT name, status, error_count, last_error_at
 FROM plugins
@@ -159,16 +153,15 @@ async fn rs_6_recent_errors_newest_first() {
 /// Several instances on one database: sums, the worst status, the latest error.
 #[tokio::test(flavor = "multi_thread")]
 async fn rs_7_a_database_that_is_away_harms_no_request() {
-    let postgres = Postgres::start();
-    let proxy = Proxy::new(&postgres.url()).await;
-    let first = scene(&proxy.url(&postgres.url()), &[("auth-plugin", json!({}))]).await;
+    let postgres = Postgres::alone();
+    let first = scene(&postgres.url(), &[("auth-plugin", json!({}))]).await;
     rows(&first.world, &postgres, PLUGIN, |rows| rows.len() == 1 && rows[0][1] == "running").await;
-    proxy.cut().await;
+    postgres.stop();
     assert_eq!(first.times(3, "/fail").await, 500);
     assert_eq!(first.get("/").await.status, 200);
     first.world.until_log("The tables of plugins cannot be written, requests are not affected").await;
     assert_eq!(first.get("/").await.status, 200);
-    proxy.restore().await;
+    postgres.go_on();
     let recent = |rows: &[Vec<String>]| rows.len() == 3;
     rows(&first.world, &postgres, RECENT, recent).await;
     let second = scene(&postgres.url(), &[("auth-plugin", json!({}))]).await;
@@ -176,52 +169,4 @@ async fn rs_7_a_database_that_is_away_harms_no_request() {
     let summed = |rows: &[Vec<String>]| rows.len() == 1 && rows[0][2] == "4";
     let found = rows(&second.world, &postgres, PLUGIN, summed).await;
     assert_eq!(found[0][1..], ["running", "4", "failed later"]);
-}
-
-/// A way to the server that can be cut.
-struct Proxy {
-    address: SocketAddr,
-    target: Arc<str>,
-    connections: tokio::sync::Mutex<Option<JoinSet<()>>>,
-}
-
-impl Proxy {
-    async fn new(url: &str) -> Self {
-        let (_, rest) = url.split_once('@').unwrap();
-        let target = rest.split('/').next().unwrap().into();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let this = Self { address, target, connections: tokio::sync::Mutex::default() };
-        this.serve(listener).await;
-        this
-    }
-
-    /// The same address by this way.
-    fn url(&self, url: &str) -> String {
-        url.replace(&*self.target, &self.address.to_string())
-    }
-
-    async fn serve(&self, listener: TcpListener) {
-        let target = self.target.clone();
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut open = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                let target = target.clone();
-                open.spawn(async move {
-                    let mut server = TcpStream::connect(&*target).await.unwrap();
-                    copy_bidirectional(&mut client, &mut server).await.ok();
-                });
-            }
-        });
-        *self.connections.lock().await = Some(serving);
-    }
-
-    async fn cut(&self) {
-        self.connections.lock().await.take().unwrap().shutdown().await;
-    }
-
-    async fn restore(&self) {
-        self.serve(TcpListener::bind(self.address).await.unwrap()).await;
-    }
 }
