@@ -9,7 +9,7 @@ SCENARIOS=(
   good_version_rolls_out_under_load
   version_that_fails_in_initialize_is_rolled_back
   version_that_crashes_in_grace_is_rolled_back
-  next_good_version_rolls_out
+  rb_1_one_pod_is_watched_then_the_next
   faulty_plugins_are_told_why_and_disturb_no_other
   changed_config_is_told_without_reload
   rotated_secret_is_told_once
@@ -95,22 +95,22 @@ auth_version() {
   [ -z "${2:-}" ] || printf ' | .spec.manifest.config.fault.default = "%s"' "$2"
 }
 
-# rolled_back VERSION FAULT CAUSE: that version of auth-plugin is tried by the canary alone and goes back to 1.3.0.
+# rolled_back VERSION FAULT CAUSE [BEFORE]: that version of auth-plugin is tried by the canary alone and goes back.
 rolled_back() {
-  local version=$1 fault=$2 cause=$3
+  local version=$1 fault=$2 cause=$3 before=${4:-1.3.0}
   load_begin
   plugin auth-plugin "$(auth_version "$version" "$fault")"
   within 90 "$cause" condition auth-plugin Ready
   within 30 True condition auth-plugin Stalled
   within 30 True condition auth-plugin RolledBack
-  within 30 1.3.0 condition auth-plugin Available
-  within 30 '1.3.0 3/3' serves auth-plugin
+  within 30 "$before" condition auth-plugin Available
+  within 30 "$before 3/3" serves auth-plugin
   load_end
   same 'spec.manifest.version' "$version" "$(k get plugin auth-plugin -o jsonpath='{.spec.manifest.version}')"
   same 'pods that tried it' 1 "$(k get plugin auth-plugin -o json |
     jq '.status | .updatedRevision as $tried | [.failures[]? | select(.revision == $tried) | .pod] | unique | length')"
   within 10 "Plugin reload failed: auth-plugin v$version: $cause" sidecar_logs
-  within 10 'Rolling back to previous version: auth-plugin v1.3.0' sidecar_logs
+  within 10 "Rolling back to previous version: auth-plugin v$before" sidecar_logs
   within 10 'Previous version restored successfully' sidecar_logs
   within 10 RolledBack events_of auth-plugin
   ! k wait --for=condition=Ready --timeout=2s plugin/auth-plugin || fail "kubectl wait says Ready"
@@ -119,12 +119,35 @@ rolled_back() {
 version_that_fails_in_initialize_is_rolled_back() { rolled_back 1.4.0 initialize 'initialization error'; }
 version_that_crashes_in_grace_is_rolled_back() { rolled_back 1.5.0 crash 'crashed within grace period'; }
 
-next_good_version_rolls_out() {
+# proven VERSION: when it had outlived its grace period in each pod, in milliseconds, the earliest first.
+proven() {
+  local pod
+  for pod in $(app_pods); do
+    k logs "$pod" -c rockstar-sidecar --tail=-1 --timestamps | grep -F "Plugin auth-plugin v$1 outlived its grace period" | cut -d' ' -f1
+  done | while read -r time; do date -d "$time" +%s%3N; done | sort -n
+}
+
+# changed BEFORE: in how many pods another process of auth-plugin runs than before.
+changed() { comm -13 <(sort <<<"$1") <(processes auth-plugin | sort) | wc -l; }
+
+rb_1_one_pod_is_watched_then_the_next() {
+  local times before
   load_begin
   plugin auth-plugin "$(auth_version 1.6.0)"
   ready auth-plugin 1.6.0 120
   same 'condition RolledBack' '' "$(condition auth-plugin RolledBack | grep ^True || true)"
   load_end
+  times=$(proven 1.6.0)
+  echo "    proven at $(tr '\n' ' ' <<<"$times")ms"
+  same 'pods that were watched for 8 s after the one before' 2 \
+    "$(awk 'NR > 1 && $1 - last >= 8000 { pods++ } { last = $1 } END { print pods + 0 }' <<<"$times")"
+  before=$(processes auth-plugin)
+  rolled_back 1.6.1 initialize 'initialization error' 1.6.0
+  same 'pods with another process' 1 "$(changed "$before")"
+  before=$(processes auth-plugin)
+  plugin auth-plugin "$(auth_version 1.6.0)"
+  ready auth-plugin 1.6.0
+  same 'pods with another process' 0 "$(changed "$before")"
 }
 
 faulty_plugins_are_told_why_and_disturb_no_other() {
