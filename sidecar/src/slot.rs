@@ -245,9 +245,10 @@ impl Slot {
 
     /// The same for one whose place in the queue counts: those behind it wait until its turn is dropped.
     pub async fn enter_in_turn(self: &Arc<Self>, caller: Caller) -> Result<Pass, Refusal> {
+        let mut turn = Turn::default();
         loop {
             let inside = self.current.load().as_ref().is_some_and(|i| Some(i.generation()) == caller.inside);
-            let turn = self.gate.pass(caller.deadline, inside).await?;
+            turn = self.gate.pass_in_turn(turn, caller.deadline, inside).await?;
             match self.current.load_full() {
                 Some(instance) if self.is_answering(&instance) => {
                     return Ok(Pass { slot: Arc::clone(self), instance, turn: Mutex::new(turn) });

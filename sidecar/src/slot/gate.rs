@@ -7,7 +7,10 @@ use rockstar_core::assignment::{Queue, QueueStrategy};
 use std::{
     collections::VecDeque,
     mem,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 use tokio::{
@@ -27,6 +30,8 @@ pub struct Gate {
     /// Flags and the number of calls inside in one word, so that no call slips in between look and count.
     word: AtomicUsize,
     hold: Mutex<Option<Hold>>,
+    /// Those whom the last release has not let out yet.
+    leaving: Arc<Leaving>,
     empty: Notify,
     opened: Notify,
 }
@@ -34,13 +39,18 @@ pub struct Gate {
 #[derive(Debug)]
 struct Hold {
     queue: Queue,
-    waiting: VecDeque<oneshot::Sender<Turn>>,
+    waiting: Waiting,
 }
 
-/// Of a call that has come out of the queue: the next one comes out when this is dropped, so that each is under way
-/// before those behind it.
+type Waiting = VecDeque<oneshot::Sender<Turn>>;
+
 #[derive(Debug, Default)]
-pub struct Turn(VecDeque<oneshot::Sender<Self>>);
+struct Leaving(Mutex<Waiting>);
+
+/// Of a call that has come out of the queue: the next one comes out when this is dropped, so that each is under way
+/// before those behind it. Of a call that did not wait, nothing.
+#[derive(Debug, Default)]
+pub struct Turn(Option<Arc<Leaving>>);
 
 /// A call's place in the queue.
 struct Place {
@@ -51,13 +61,15 @@ struct Place {
 impl Gate {
     /// Goes through, or waits by the queue's rules. Each success is paired with one `leave`.
     pub async fn pass(&self, deadline: Instant, inside: bool) -> Result<Turn, Refusal> {
-        let mut turn = Turn::default();
+        self.pass_in_turn(Turn::default(), deadline, inside).await
+    }
+
+    /// The same for one that had its turn before; it goes to the head of the queue.
+    pub async fn pass_in_turn(&self, mut turn: Turn, deadline: Instant, inside: bool) -> Result<Turn, Refusal> {
         while !self.try_pass(inside) {
-            let place = self.queue_up()?;
-            // Held again: those behind queue up behind.
-            drop(mem::take(&mut turn));
-            if let Some(place) = place {
-                turn = place.wait(deadline).await?;
+            if let Some(place) = self.queue_up(turn.is_one())? {
+                drop(mem::take(&mut turn));
+                turn = self.wait(place, deadline).await?;
             }
         }
         Ok(turn)
@@ -73,7 +85,7 @@ impl Gate {
     /// Queues new calls from now on. A gate that is held already keeps its queue and takes the new rules.
     pub fn hold(&self, queue: &Queue) {
         let mut hold = self.hold.lock();
-        let waiting = hold.take().map(|h| h.waiting).unwrap_or_default();
+        let waiting = hold.take().map_or_else(|| mem::take(&mut *self.leaving.0.lock()), |h| h.waiting);
         *hold = Some(Hold { queue: queue.clone(), waiting });
         self.word.fetch_or(FLAGS, SeqCst);
     }
@@ -102,7 +114,8 @@ impl Gate {
         self.opened.notify_waiters();
         let Some(hold) = hold.take() else { return 0 };
         let queued = hold.queued();
-        drop(Turn(hold.waiting));
+        self.leaving.0.lock().extend(hold.waiting);
+        drop(Turn(Some(Arc::clone(&self.leaving))));
         queued
     }
 
@@ -144,8 +157,19 @@ impl Gate {
         }
     }
 
+    async fn wait(&self, place: Place, deadline: Instant) -> Result<Turn, Refusal> {
+        let limit = Instant::now() + place.timeout;
+        match timeout_at(limit.min(deadline), place.turn).await {
+            Ok(turn) => Ok(turn.unwrap_or_default()),
+            // Only those ahead are waited for.
+            Err(_) if limit <= deadline && !self.is_held() => Ok(Turn::default()),
+            Err(_) if limit <= deadline => Err(Refusal::QueueTimeout(place.timeout)),
+            Err(_) => Err(Refusal::Deadline),
+        }
+    }
+
     /// None: the gate was opened in between.
-    fn queue_up(&self) -> Result<Option<Place>, Refusal> {
+    fn queue_up(&self, ahead: bool) -> Result<Option<Place>, Refusal> {
         let mut hold = self.hold.lock();
         let Some(hold) = hold.as_mut() else { return Ok(None) };
         if hold.queue.strategy == QueueStrategy::Reject {
@@ -155,31 +179,39 @@ impl Gate {
             return Err(Refusal::QueueFull(hold.queue.max_size));
         }
         let (wake, turn) = oneshot::channel();
-        hold.waiting.push_back(wake);
+        match ahead {
+            true => hold.waiting.push_front(wake),
+            false => hold.waiting.push_back(wake),
+        }
         Ok(Some(Place { turn, timeout: hold.queue.timeout }))
     }
 }
 
-impl Place {
-    async fn wait(self, deadline: Instant) -> Result<Turn, Refusal> {
-        let limit = Instant::now() + self.timeout;
-        match timeout_at(limit.min(deadline), self.turn).await {
-            Ok(turn) => Ok(turn.unwrap_or_default()),
-            Err(_) if limit <= deadline => Err(Refusal::QueueTimeout(self.timeout)),
-            Err(_) => Err(Refusal::Deadline),
-        }
+impl Turn {
+    /// Whether there may be others behind.
+    #[must_use]
+    pub const fn is_one(&self) -> bool {
+        self.0.is_some()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        while let Some(next) = self.0.pop_front() {
-            match next.send(Self(mem::take(&mut self.0))) {
+        let Some(leaving) = self.0.take() else { return };
+        loop {
+            let Some(next) = leaving.next() else { return };
+            match next.send(Self(Some(Arc::clone(&leaving)))) {
                 Ok(()) => return,
                 // It gave up.
-                Err(mut turn) => self.0 = mem::take(&mut turn.0),
+                Err(mut turn) => drop(turn.0.take()),
             }
         }
+    }
+}
+
+impl Leaving {
+    fn next(&self) -> Option<oneshot::Sender<Turn>> {
+        self.0.lock().pop_front()
     }
 }
 
@@ -273,6 +305,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_waits_only_for_those_ahead_does_not_time_out() {
+        let gate = Arc::new(Gate::default());
+        gate.hold(&queue(QueueStrategy::Block, 1, 1000));
+        let enter = |gate: &Arc<Gate>| {
+            let gate = Arc::clone(gate);
+            tokio::spawn(async move { gate.pass(far(), false).await })
+        };
+        let (first, second) = (enter(&gate), enter(&gate));
+        settle().await;
+        gate.release();
+        let _turn = first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_gate_that_is_held_again_keeps_the_order() {
         let gate = Arc::new(Gate::default());
         let order = Arc::new(Mutex::new(vec![]));
@@ -288,13 +335,19 @@ mod tests {
         }
         gate.release();
         gate.hold(&Queue::default());
+        // The first one of the queue has not run yet, and somebody new comes before it does.
+        let last = gate.pass(far(), false);
+        tokio::pin!(last);
+        assert!(futures::poll!(&mut last).is_pending());
         settle().await;
-        assert_eq!((gate.queued(), order.lock().len()), (20, 0));
+        assert_eq!((gate.queued(), order.lock().len()), (21, 0));
         gate.release();
+        last.await.unwrap();
+        order.lock().push(20);
         for caller in callers {
             caller.await.unwrap();
         }
-        assert_eq!(*order.lock(), (0..20).collect::<Vec<_>>());
+        assert_eq!(*order.lock(), (0..=20).collect::<Vec<_>>());
     }
 
     #[tokio::test(start_paused = true)]
