@@ -22,6 +22,7 @@ use std::{
     error::Error as _,
     future::{Future, pending, ready},
     iter::successors,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -170,7 +171,7 @@ impl Link {
             return Err(CallError::TooLarge(size));
         }
         let _runs = self.running.enter(call.id, line);
-        let reply = self.standstill.timeout_at(deadline, self.exchange(call, deadline)).await;
+        let reply = self.standstill.timeout_at(deadline, pin!(self.exchange(call, deadline))).await;
         self.notice(reply.unwrap_or(Err(CallError::Timeout)))
     }
 
@@ -181,7 +182,10 @@ impl Link {
             None => {
                 // What the plugin's server goes by must not end a call whose deadline moves.
                 let request = timed(call, deadline + LONGEST_STANDSTILL);
-                self.client.clone().handle(request).await.map(Response::into_inner).map_err(|s| broken(&s))
+                let mut client = self.client.clone();
+                // Large, and not for those who are in a hurry.
+                let reply = Box::pin(client.handle(request)).await;
+                reply.map(Response::into_inner).map_err(|status| broken(&status))
             }
         }
     }
@@ -204,7 +208,7 @@ impl Link {
 
     /// Waits for that time, which moves as deadlines do.
     pub async fn until(&self, deadline: Instant) {
-        self.standstill.timeout_at(deadline, pending::<()>()).await;
+        self.standstill.timeout_at(deadline, pin!(pending::<()>())).await;
     }
 
     /// Where a call comes from that runs in the plugin.

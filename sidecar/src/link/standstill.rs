@@ -2,7 +2,7 @@
 //! so that nobody is charged for somebody else's reload. Memory only.
 
 use parking_lot::Mutex;
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// How soon a deadline that stood still is looked at again.
@@ -39,12 +39,15 @@ impl Standstill {
     }
 
     /// None at the deadline, which moves by the time that stood still meanwhile.
-    pub(super) async fn timeout_at<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {
-        let mut future = pin!(future);
+    pub(super) async fn timeout_at<T>(
+        &self,
+        deadline: Instant,
+        mut future: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         let before = self.so_far();
         let mut until = deadline;
         loop {
-            if let Ok(output) = timeout_at(until, &mut future).await {
+            if let Ok(output) = timeout_at(until, future.as_mut()).await {
                 return Some(output);
             }
             let moved = deadline + self.so_far().saturating_sub(before);
@@ -70,7 +73,7 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::future::pending;
+    use std::{future::pending, pin::pin};
     use tokio::time::sleep;
 
     fn seconds(count: u64) -> Duration {
@@ -80,7 +83,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_deadline_passes() {
         let (standstill, began) = (Standstill::default(), Instant::now());
-        assert_eq!(standstill.timeout_at(began + seconds(5), pending::<()>()).await, None);
+        assert_eq!(standstill.timeout_at(began + seconds(5), pin!(pending::<()>())).await, None);
         assert_eq!(began.elapsed(), seconds(5));
     }
 
@@ -93,12 +96,12 @@ mod tests {
             let _both = (Standstill::begin(&waiter), Standstill::begin(&waiter));
             sleep(seconds(8)).await;
         });
-        assert_eq!(standstill.timeout_at(began + seconds(5), pending::<()>()).await, None);
+        assert_eq!(standstill.timeout_at(began + seconds(5), pin!(pending::<()>())).await, None);
         assert!((seconds(13)..seconds(14)).contains(&began.elapsed()), "{:?}", began.elapsed());
         waits.await.unwrap();
         // A later call begins anew.
         let began = Instant::now();
-        assert_eq!(standstill.timeout_at(began + seconds(5), pending::<()>()).await, None);
+        assert_eq!(standstill.timeout_at(began + seconds(5), pin!(pending::<()>())).await, None);
         assert_eq!(began.elapsed(), seconds(5));
     }
 
@@ -106,10 +109,11 @@ mod tests {
     async fn what_answers_in_time_is_given() {
         let standstill = Arc::new(Standstill::default());
         let _waits = Standstill::begin(&standstill);
-        let answer = standstill.timeout_at(Instant::now() + seconds(5), async {
+        let late = pin!(async {
             sleep(seconds(60)).await;
             7
         });
+        let answer = standstill.timeout_at(Instant::now() + seconds(5), late);
         assert_eq!(answer.await, Some(7));
     }
 }

@@ -18,7 +18,13 @@ use rockstar_proto::{
     plugin::{Call, Reply, reply},
     types::{Failure, failure::Class},
 };
-use std::{collections::HashMap, future::Future, pin::pin, task::Poll, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// A hook should cost less than 1 ms.
@@ -43,10 +49,11 @@ impl Pipeline {
         let inside = exchange.enter(pass.instance().generation());
         let (link, line) = (pass.instance().link(), exchange.line());
         let reply = match upload_of(&call) {
-            None => in_turn(pass.turn(), link.call_for(line, call, deadline)).await,
+            None => in_turn(pass.turn(), pin!(link.call_for(line, call, deadline))).await,
             Some(id) => {
-                drop(pass.turn());
-                self.transfers.call(link, line, call, id, slot.policies().hook_timeout).await
+                let limit = slot.policies().hook_timeout;
+                // Seldom, and large.
+                in_turn(pass.turn(), Box::pin(self.transfers.call(link, line, call, id, limit)).as_mut()).await
             }
         };
         drop(inside);
@@ -84,14 +91,15 @@ impl Pipeline {
 }
 
 /// Those behind in the queue go on once this call is in line for the plugin.
-async fn in_turn<T>(turn: Turn, call: impl Future<Output = T>) -> T {
-    let mut call = pin!(call);
-    let first = futures::poll!(&mut call);
-    drop(turn);
-    match first {
-        Poll::Ready(reply) => reply,
-        Poll::Pending => call.await,
+async fn in_turn<T>(turn: Turn, mut call: Pin<&mut impl Future<Output = T>>) -> T {
+    if turn.is_one() {
+        let first = futures::poll!(call.as_mut());
+        drop(turn);
+        if let Poll::Ready(reply) = first {
+            return reply;
+        }
     }
+    call.await
 }
 
 fn understood(

@@ -7,7 +7,12 @@ use rockstar_proto::{
     body::MAX_FRAME,
     types::{Body, Response},
 };
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -53,7 +58,7 @@ impl Task {
     /// Runs to the end. `place` is where the frames are found by; it is given up before what nobody waits for.
     pub(super) async fn run(mut self, place: impl Send) {
         let pipeline = Arc::clone(&self.pipeline);
-        let before = unless_gone(&mut self.inbox, pipeline.before(&mut self.exchange)).await;
+        let before = unless_gone(&mut self.inbox, pin!(pipeline.before(&mut self.exchange))).await;
         let Some(frame) = before else { return pipeline.cancelled(&mut self.exchange).await };
         match self.send(frame).await {
             Said { step: Step::Proceed(0), body } => {
@@ -72,7 +77,7 @@ impl Task {
     async fn handling(mut self, pipeline: &Pipeline, want: u32, place: impl Send) {
         let mut frame = self.next().await;
         if let Some(app_frame::Frame::Handled(response)) = frame {
-            let after = unless_gone(&mut self.inbox, pipeline.after(&mut self.exchange, response)).await;
+            let after = unless_gone(&mut self.inbox, pin!(pipeline.after(&mut self.exchange, response))).await;
             let Some(answer) = after else { return pipeline.cancelled(&mut self.exchange).await };
             let said = self.send(answer).await;
             if said.step == Step::Answer || want & Want::Written as u32 == 0 {
@@ -158,7 +163,10 @@ impl Said {
 }
 
 /// Runs a stage, or drops it, and so cancels its calls, when the client goes.
-async fn unless_gone<T>(inbox: &mut mpsc::Receiver<app_frame::Frame>, stage: impl Future<Output = T>) -> Option<T> {
+async fn unless_gone<T>(
+    inbox: &mut mpsc::Receiver<app_frame::Frame>,
+    stage: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
     tokio::select! {
         biased;
         done = stage => Some(done),
