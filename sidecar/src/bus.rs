@@ -5,6 +5,7 @@ mod courier;
 mod ears;
 mod inbox;
 mod nats;
+mod receipts;
 
 pub use courier::Undelivered;
 pub use ears::{Ears, Names};
@@ -16,6 +17,7 @@ use arc_swap::ArcSwapOption;
 use inbox::Pushed;
 use nats::Nats;
 use parking_lot::Mutex;
+use receipts::Receipt;
 use rockstar_core::backends::{Backends, EventOverflow};
 use rockstar_proto::plugin::Event;
 use std::{
@@ -70,6 +72,8 @@ pub enum PublishError {
     NoName,
     #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
     TooLarge { name: String, size: usize },
+    #[error("event '{name}' was not taken by NATS: {why}")]
+    NotTaken { name: String, why: String },
 }
 
 impl Bus {
@@ -109,25 +113,45 @@ impl Bus {
         Ok(())
     }
 
-    /// Hands an event to all who listen to its name, and waits for none.
-    pub fn publish(&self, mut event: Event) -> Result<Published, PublishError> {
+    /// Hands an event to all who listen to its name, and waits for none of them; only for NATS to keep it, while it is
+    /// there.
+    pub async fn publish(&self, event: Event) -> Result<Published, PublishError> {
         check(&event)?;
+        let name = event.name.clone();
+        let (published, receipt) = self.hand_out(event);
+        match receipt {
+            None => Ok(published),
+            Some(receipt) => match receipt.wait().await {
+                Ok(()) => Ok(published),
+                Err(why) => Err(PublishError::NotTaken { name, why }),
+            },
+        }
+    }
+
+    fn hand_out(&self, mut event: Event) -> (Published, Option<Receipt>) {
         let mut sequence = self.sequence.lock();
         *sequence += 1;
         event.sequence = *sequence;
         if let Some(nats) = &*self.engine.load() {
-            self.through(nats, event);
-            return Ok(Published::ThroughNats);
+            return (Published::ThroughNats, self.through(nats, event));
         }
         let plugins = self.to_plugins(&event);
-        Ok(Published::To(plugins + self.to_application(&event)))
+        (Published::To(plugins + self.to_application(&event)), None)
     }
 
-    fn through(&self, nats: &Nats, event: Event) {
+    fn through(&self, nats: &Nats, event: Event) -> Option<Receipt> {
         let source = event.source.clone();
-        match nats.publish(event, self.overflow()) {
-            0 => {}
-            dropped => unpublished(&self.registry, &source, dropped, "NATS does not take them in time"),
+        let (dropped, receipt) = nats.publish(event, self.overflow());
+        if dropped > 0 {
+            unpublished(&self.registry, &source, dropped, "NATS does not take them in time");
+        }
+        receipt
+    }
+
+    /// Waits until NATS has what was published, though not for long.
+    pub async fn finish(&self) {
+        if let Some(nats) = self.engine.load_full() {
+            nats.finish().await;
         }
     }
 

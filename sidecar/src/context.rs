@@ -130,7 +130,7 @@ impl PluginContext for Context {
     }
 
     async fn publish(&self, request: Request<Event>) -> Result<Response<Outcome>, Status> {
-        self.published(request.into_inner())
+        self.published(request.into_inner()).await
     }
 
     async fn import(&self, request: Request<Invocation>) -> Result<Response<Outcome>, Status> {

@@ -48,6 +48,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     }
     memory.close();
     manager.shut_down().await;
+    manager.shared().bus.finish().await;
     tables.finish().await;
     outcome
 }

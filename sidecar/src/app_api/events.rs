@@ -1,6 +1,6 @@
 //! The event bus for the application: it publishes, and listens as long as it keeps its stream. No I/O of its own.
 
-use crate::bus::{Bus, Names};
+use crate::bus::{Bus, Names, PublishError};
 use futures::stream::{self, BoxStream, StreamExt};
 use rockstar_proto::{
     app::{self, SubscribeRequest, events_server::Events},
@@ -29,7 +29,7 @@ impl Events for Service {
         let app::Event { name, data, .. } = request.into_inner();
         let event = Event { name, data, ..Event::default() };
         let text = format!("The application published event {}", event.name);
-        let published = self.bus.publish(event).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let published = self.bus.publish(event).await.map_err(|error| status(&error))?;
         tracing::debug!("{text}: {published}");
         Ok(Response::new(Empty {}))
     }
@@ -43,5 +43,12 @@ impl Events for Service {
             Some((Ok(app::Event { name, data, source, sequence }), ears))
         });
         Ok(Response::new(events.boxed()))
+    }
+}
+
+fn status(error: &PublishError) -> Status {
+    match error {
+        PublishError::NotTaken { .. } => Status::unavailable(error.to_string()),
+        PublishError::NoName | PublishError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
     }
 }

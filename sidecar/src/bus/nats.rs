@@ -9,32 +9,53 @@ mod supervisor;
 
 pub use address::{Address, AddressError};
 
-use super::{Bus, Inbox, inbox::Pushed};
+use super::{
+    Bus, Inbox,
+    inbox::Pushed,
+    receipts::{Receipt, Receipts},
+};
 use crate::registry::Registry;
-use async_nats::{Client, ConnectOptions, Event as Occurrence, jetstream};
+use async_nats::{Client, ConnectOptions, Event as Occurrence, connection::State, jetstream};
 use futures::StreamExt;
 use prost::Message;
 use rockstar_core::backends::EventOverflow;
 use rockstar_proto::plugin::Event;
 use std::{
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 use stream::Scope;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// For JetStream to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
+/// What the end of the sidecar waits for the last events to be taken.
+const LAST: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Nats {
     address: Address,
-    outbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
     _tasks: JoinSet<()>,
+}
+
+/// What is published, on its way into the stream.
+#[derive(Debug, Default)]
+struct Outbox {
+    inbox: Inbox,
+    receipts: Arc<Receipts>,
+    /// Events that the server does not have yet.
+    unsent: watch::Sender<usize>,
+    /// Once it was there.
+    client: OnceLock<Client>,
 }
 
 /// What the tasks share.
@@ -48,7 +69,7 @@ struct Connection {
 impl Nats {
     /// Begins to connect; what is published meanwhile waits.
     pub(super) fn start(address: Address, registry: Arc<Registry>, bus: Weak<Bus>) -> Self {
-        let outbox = Arc::new(Inbox::default());
+        let outbox = Arc::new(Outbox::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(run(address.clone(), registry, bus, Arc::clone(&outbox)));
         Self { address, outbox, _tasks: tasks }
@@ -58,15 +79,37 @@ impl Nats {
         &self.address
     }
 
-    /// Never waits; gives how many events found no room.
-    pub(super) fn publish(&self, event: Event, overflow: EventOverflow) -> usize {
-        let Pushed { dropped, .. } = self.outbox.push(event, overflow);
-        dropped
+    /// Gives how many events found no room, and what to wait for, unless the server is away and the event waits for it.
+    pub(super) fn publish(&self, event: Event, overflow: EventOverflow) -> (usize, Option<Receipt>) {
+        let receipt = self.outbox.is_connected().then(|| Receipts::expect(&self.outbox.receipts, event.sequence));
+        self.outbox.unsent.send_modify(|unsent| *unsent += 1);
+        let Pushed { dropped, .. } = self.outbox.inbox.push(event, overflow);
+        self.outbox.done(dropped);
+        let is_kept = dropped == 0 || overflow == EventOverflow::DropOldest;
+        (dropped, receipt.filter(|_| is_kept))
+    }
+
+    pub(super) async fn finish(&self) {
+        let mut unsent = self.outbox.unsent.subscribe();
+        if timeout(LAST, unsent.wait_for(|unsent| *unsent == 0)).await.is_err() {
+            tracing::error!("{} events end with this sidecar: NATS did not take them", *unsent.borrow());
+        }
     }
 }
 
-async fn run(address: Address, registry: Arc<Registry>, bus: Weak<Bus>, outbox: Arc<Inbox>) {
+impl Outbox {
+    fn is_connected(&self) -> bool {
+        self.client.get().is_some_and(|client| client.connection_state() == State::Connected)
+    }
+
+    fn done(&self, count: usize) {
+        self.unsent.send_modify(|unsent| *unsent = unsent.saturating_sub(count));
+    }
+}
+
+async fn run(address: Address, registry: Arc<Registry>, bus: Weak<Bus>, outbox: Arc<Outbox>) {
     let connection = connect(&address).await;
+    let _ = outbox.client.set(connection.client.clone());
     let sent = outbox::run(&connection, &outbox, &registry);
     tokio::join!(sent, hear(&connection, bus), supervisor::run(&connection, &registry));
 }

@@ -12,11 +12,11 @@ use tonic::{Response, Status};
 const MAX_NAMES: usize = 1024;
 
 impl Context {
-    pub(super) fn published(&self, mut event: Event) -> Result<Response<Outcome>, Status> {
+    pub(super) async fn published(&self, mut event: Event) -> Result<Response<Outcome>, Status> {
         self.warn_undeclared_event(&event.name);
         event.source = self.slot.name().to_owned();
         let name = event.name.clone();
-        let failure = match self.framework.bus.publish(event) {
+        let failure = match self.framework.bus.publish(event).await {
             Ok(published) => {
                 self.slot.traffic.published();
                 self.instance.debug(&format!("Event published: {name}: {published}"));
@@ -32,7 +32,7 @@ impl Context {
             return Err("an event must have a name".to_owned());
         }
         let declared = &self.instance.manifest().events.subscribes;
-        if !declared.is_empty() && !declared.contains(&wanted.name) {
+        if !declared.contains(&wanted.name) {
             self.warn_undeclared("subscribes to event", &wanted.name);
         }
         let (event, handler) = (wanted.name.clone(), wanted.handler.clone());
@@ -48,7 +48,7 @@ impl Context {
 
     fn warn_undeclared_event(&self, name: &str) {
         let declared = &self.instance.manifest().events.publishes;
-        if declared.is_empty() || declared.iter().any(|d| d == name) {
+        if declared.iter().any(|d| d == name) {
             return;
         }
         let mut known = self.undeclared.lock();

@@ -2,8 +2,8 @@
 
 use crate::{
     authority::Authority,
-    messenger::{Messenger, errors, messenger, metrics, publish, started_with},
-    world::World,
+    messenger::{Messenger, control, errors, messenger, metrics, publish, started_with},
+    world::{self, World},
 };
 use rockstar_app::Client;
 use serde_json::{Value, json};
@@ -58,6 +58,10 @@ impl Server {
             process.kill().ok();
             process.wait().ok();
         }
+    }
+
+    fn signal(&self, signal: &str) {
+        world::kill(signal, self.process.as_ref().unwrap().id());
     }
 
     pub(crate) fn backends(&self) -> Value {
@@ -177,4 +181,40 @@ async fn events_wait_for_a_sidecar_that_was_killed() {
     publish(&client, "publisher", "user.created", json!(7)).await;
     two.start();
     two.until("it to come", || async { heard(&two, "p") == [7] }).await;
+}
+
+/// Whoever publishes goes on once the server has the event: it does not end with the sidecar.
+#[tokio::test]
+async fn an_event_that_was_taken_is_not_lost_with_its_sidecar() {
+    let server = Server::started();
+    let (mut one, client) = sidecar(&server, &[publisher()]).await;
+    let (two, _other) = sidecar(&server, &[listener("p", "")]).await;
+    hears(&two, "p").await;
+    one.until_log("Connected to NATS").await;
+    server.signal("-STOP");
+    let events = client.events();
+    let publishing = tokio::spawn(async move { events.publish("user.created", json!(7)).await });
+    // Sent after the event, and answered.
+    control(&client, "publisher", "List", json!(null)).await.unwrap();
+    assert!(!publishing.is_finished());
+    server.signal("-CONT");
+    publishing.await.unwrap().unwrap();
+    one.kill();
+    two.until("it to come", || async { two.trace().iter().any(|line| line.starts_with("p user.created 7 ")) }).await;
+}
+
+#[tokio::test]
+async fn events_that_end_with_the_sidecar_are_told() {
+    let mut server = Server::started();
+    let (mut world, client) = sidecar(&server, &[publisher()]).await;
+    world.until_log("Connected to NATS").await;
+    server.stop();
+    world.until_log("The connection to NATS is lost").await;
+    for number in 0..3 {
+        publish(&client, "publisher", "user.created", json!(number)).await;
+    }
+    world.signal("-TERM");
+    world.ended().await;
+    let told = "3 events end with this sidecar: NATS did not take them";
+    assert!(world.log().contains(told), "{}", world.log());
 }

@@ -1,11 +1,8 @@
 //! From the bounded queue into the stream, in order, again and again until the server has it. Calls NATS.
 
-use super::{Connection, Inbox, RETRY};
+use super::{Connection, Outbox, RETRY};
 use crate::registry::Registry;
-use async_nats::{
-    connection::State,
-    jetstream::{context::PublishErrorKind, message::PublishMessage},
-};
+use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use futures::future::join_all;
 use prost::Message;
 use rockstar_proto::plugin::Event;
@@ -18,23 +15,25 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// What became of one event.
 enum Sent {
-    Yes,
+    Yes(u64),
     Again(Event),
     /// The server will never take it.
     Never(Event, String),
 }
 
-pub(super) async fn run(connection: &Connection, outbox: &Inbox, registry: &Registry) -> Infallible {
+pub(super) async fn run(connection: &Connection, outbox: &Outbox, registry: &Registry) -> Infallible {
     // Tells this sidecar's events from those of others, so that one sent twice is kept once.
     let origin = format!("{:016x}", rand::random::<u64>());
     let mut waiting = Vec::new();
     loop {
         if waiting.is_empty() {
-            waiting.push(outbox.next().await);
+            waiting.push(outbox.inbox.next().await);
         }
-        waiting.extend(std::iter::from_fn(|| outbox.take()).take(WINDOW.saturating_sub(waiting.len())));
-        connected(connection).await;
-        waiting = send(connection, &origin, waiting, registry).await;
+        waiting.extend(std::iter::from_fn(|| outbox.inbox.take()).take(WINDOW.saturating_sub(waiting.len())));
+        while !outbox.is_connected() {
+            sleep(LOOK).await;
+        }
+        waiting = send(connection, &origin, waiting, outbox, registry).await;
         if !waiting.is_empty() {
             if let Err(error) = connection.scope.stream(&connection.jetstream).await {
                 tracing::warn!("Events wait: their stream in NATS is not there: {error}");
@@ -44,15 +43,14 @@ pub(super) async fn run(connection: &Connection, outbox: &Inbox, registry: &Regi
     }
 }
 
-/// The client's own buffer is not asked to keep what is kept here.
-async fn connected(connection: &Connection) {
-    while connection.client.connection_state() != State::Connected {
-        sleep(LOOK).await;
-    }
-}
-
 /// Gives those that must be sent again.
-async fn send(connection: &Connection, origin: &str, events: Vec<Event>, registry: &Registry) -> Vec<Event> {
+async fn send(
+    connection: &Connection,
+    origin: &str,
+    events: Vec<Event>,
+    outbox: &Outbox,
+    registry: &Registry,
+) -> Vec<Event> {
     let mut sending = Vec::with_capacity(events.len());
     for event in events {
         let message = PublishMessage::build().payload(event.encode_to_vec().into());
@@ -64,7 +62,7 @@ async fn send(connection: &Connection, origin: &str, events: Vec<Event>, registr
                 Err(error) => Err(error),
             };
             match outcome {
-                Ok(()) => Sent::Yes,
+                Ok(()) => Sent::Yes(event.sequence),
                 Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                     Sent::Never(event, error.to_string())
                 }
@@ -72,13 +70,21 @@ async fn send(connection: &Connection, origin: &str, events: Vec<Event>, registr
             }
         });
     }
-    let again = |sent| match sent {
-        Sent::Yes => None,
-        Sent::Again(event) => Some(event),
-        Sent::Never(event, error) => {
-            super::super::unpublished(registry, &event.source, 1, &error);
-            None
-        }
-    };
-    join_all(sending).await.into_iter().filter_map(again).collect()
+    join_all(sending).await.into_iter().filter_map(|sent| outbox.again(sent, registry)).collect()
+}
+
+impl Outbox {
+    fn again(&self, sent: Sent, registry: &Registry) -> Option<Event> {
+        let (sequence, outcome) = match sent {
+            Sent::Yes(sequence) => (sequence, Ok(())),
+            Sent::Again(event) => return Some(event),
+            Sent::Never(event, error) => {
+                super::super::unpublished(registry, &event.source, 1, &error);
+                (event.sequence, Err(error))
+            }
+        };
+        self.receipts.give(sequence, outcome);
+        self.done(1);
+        None
+    }
 }
