@@ -2,14 +2,17 @@
 
 mod row;
 mod session;
+mod stream;
 mod transaction;
 mod value;
 
 pub use row::{Row, RowError, Rows};
+pub use stream::RowStream;
 pub use transaction::Transaction;
 pub use value::{FromSql, SqlValue};
 
 use crate::{HostError, host::Host};
+use futures::TryStreamExt;
 use rockstar_proto::plugin::{Statement, database_request::Request};
 use session::Session;
 use std::time::Duration;
@@ -68,13 +71,41 @@ impl Database {
 
     /// All rows of a query.
     pub async fn query(&self, sql: &str, arguments: impl Into<Vec<SqlValue>>) -> Result<Rows, HostError> {
+        self.query_stream(sql, arguments).await?.try_collect().await
+    }
+
+    /// The rows of a query as they come, for more of them than should be in memory. The statement's deadline is its
+    /// reader's too, and a stream that is not read keeps one of the plugin's few connections until then.
+    ///
+    /// ```
+    /// # use rockstar_plugin::{Result, json, params, testing::MockPluginContext};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result {
+    /// # let mock = MockPluginContext::new();
+    /// # let mock = mock.with_rows("SELECT total FROM orders WHERE paid = ?", ["total"], vec![[json!(3)], [json!(4)]]);
+    /// # let ctx = mock.context();
+    /// let mut rows = ctx.database().query_stream("SELECT total FROM orders WHERE paid = ?", params![true]).await?;
+    /// let mut sum = 0;
+    /// while let Some(row) = rows.next().await.transpose()? {
+    ///     sum += row.get::<i64>("total")?;
+    /// }
+    /// # assert_eq!(sum, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn query_stream(
+        &self,
+        sql: &str,
+        arguments: impl Into<Vec<SqlValue>>,
+    ) -> Result<RowStream<'static>, HostError> {
         let mut session = Session::open(&self.host, self.timeout).await?;
-        session.query(statement(sql, arguments, self.timeout)).await
+        session.query(statement(sql, arguments, self.timeout)).await?;
+        Ok(RowStream::new(session))
     }
 
     pub async fn exec(&self, sql: &str, arguments: impl Into<Vec<SqlValue>>) -> Result<Done, HostError> {
         let mut session = Session::open(&self.host, self.timeout).await?;
-        session.ask(Request::Execute(statement(sql, arguments, self.timeout))).await.map(|(_, done)| done)
+        session.ask(Request::Execute(statement(sql, arguments, self.timeout))).await
     }
 
     /// What is done in a transaction that is dropped without a commit, or whose plugin dies, is undone.

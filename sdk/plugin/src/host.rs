@@ -5,6 +5,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use hyper_util::rt::TokioIo;
 use rockstar_proto::{
+    body::{CONNECTION_WINDOW, STREAM_WINDOW},
     plugin::{
         Event, Invocation, KeyValueReply, KeyValueRequest, Registration, Result as Outcome,
         plugin_context_client::PluginContextClient, reply::Reply,
@@ -75,7 +76,11 @@ impl Host {
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         // The authority is a plain name: other servers refuse a path in it.
-        Self::over(Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector))
+        // Rows that are read slowly hold up nothing else.
+        let endpoint = Endpoint::from_static("http://localhost")
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        Self::over(endpoint.connect_with_connector_lazy(connector))
     }
 
     pub(crate) fn over(channel: Channel) -> Self {

@@ -63,7 +63,7 @@ pub use bodies::{BodyError, BodyStream};
 pub use cache::Cache;
 pub use config::{ConfigError, PluginConfig};
 pub use context::PluginContext;
-pub use database::{Database, Done, FromSql, Row, RowError, Rows, SqlValue, Transaction};
+pub use database::{Database, Done, FromSql, Row, RowError, RowStream, Rows, SqlValue, Transaction};
 pub use events::Event;
 pub use exchange::Context;
 pub use exports::Service;

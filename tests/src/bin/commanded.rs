@@ -2,15 +2,15 @@
 //! is what came of it.
 
 use rockstar_plugin::{
-    Database, HookContext, HookType, Plugin, PluginContext, Result, Row, SqlValue, Transaction, Value, async_trait,
-    json,
+    Database, HookContext, HookType, Plugin, PluginContext, Result, Row, RowStream, SqlValue, Transaction, Value,
+    async_trait, json,
 };
 use std::{
     process::ExitCode,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 
 struct Commanded;
 
@@ -66,9 +66,11 @@ impl Caller {
             ("commit", Some(tx)) => tx.commit().await?,
             ("rollback", Some(tx)) => tx.rollback().await?,
             ("query in transaction", Some(tx)) => return Ok(rows(&tx.query(sql, arguments).await?)),
+            ("sum in transaction", Some(tx)) => return sum(tx.query_stream(sql, arguments).await?, command).await,
             ("exec in transaction", Some(tx)) => return Ok(json!(tx.exec(sql, arguments).await?.rows_affected)),
             ("drop", _) => drop(open.take()),
             ("query", _) => return Ok(rows(&database.query(sql, arguments).await?)),
+            ("sum", _) => return sum(database.query_stream(sql, arguments).await?, command).await,
             ("exec", _) => {
                 let done = database.exec(sql, arguments).await?;
                 return Ok(json!([done.rows_affected, done.last_insert_id]));
@@ -144,6 +146,22 @@ fn argument(value: &Value) -> SqlValue {
 fn rows(rows: &[Row]) -> Value {
     let cells = |row: &Row| row.values().iter().map(cell).collect::<Vec<_>>();
     json!(rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// How many rows there are and the sum of their `i`, or those of the `first` rows; with a pause after the first one.
+async fn sum(mut rows: RowStream<'_>, command: &Value) -> Result<Value> {
+    let most = command["first"].as_u64().unwrap_or(u64::MAX);
+    let pause = Duration::from_millis(command["pause_ms"].as_u64().unwrap_or_default());
+    let (mut count, mut sum) = (0, 0);
+    while count < most
+        && let Some(row) = rows.next().await.transpose()?
+    {
+        if count == 0 {
+            sleep(pause).await;
+        }
+        (count, sum) = (count + 1, sum + row.get::<i64>("i")?);
+    }
+    Ok(json!([count, sum]))
 }
 
 /// As [`argument`] reads it.

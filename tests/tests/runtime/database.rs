@@ -2,9 +2,13 @@
 
 use crate::engines::{ALL, Engines, Services};
 use serde_json::{Value, json};
+use std::fs;
 
 const BOTH: &[(&str, &[&str])] = &[("p", ALL), ("q", ALL)];
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT count(*) FROM n";
+const ENDLESS_ROWS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+const MANY_ROWS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+    SELECT i, CAST(? AS TEXT) AS filler FROM n";
 const INSERT: &str = "INSERT INTO t (a) VALUES (?)";
 
 async fn each() -> [Services; 2] {
@@ -94,5 +98,44 @@ async fn an_endless_statement_is_interrupted_and_others_go_on() {
                 AND datname = current_database()";
             services.world.until("the server to stop it", || async { postgres.sql(running) == "0" }).await;
         }
+    }
+}
+
+/// The highest that the sidecar and its plugin ever needed, in MiB.
+fn peaks(services: &Services) -> [u64; 2] {
+    [services.world.pid(), services.world.pid_of("p").unwrap()].map(|process| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+    })
+}
+
+#[tokio::test]
+async fn more_rows_than_memory_are_read_as_they_come() {
+    for services in each().await {
+        let before = peaks(&services);
+        // 100 MB, and a reader that lets them pile up wherever they can.
+        let sum = json!({"do": "sum", "sql": MANY_ROWS, "args": ["x".repeat(5_000)], "pause_ms": 1_000});
+        assert_eq!(services.ask("p", sum).await, json!([20_000, 200_010_000]));
+        let after = peaks(&services);
+        assert!(before.iter().zip(after).all(|(b, a)| a < b + 32), "{before:?} MiB before, {after:?} MiB after");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_early_can_go_on() {
+    for services in each().await {
+        // More often than a plugin has connections.
+        for _ in 0..8 {
+            let first = json!({"do": "sum", "sql": ENDLESS_ROWS, "first": 3, "timeout_ms": 600_000});
+            assert_eq!(services.ask("p", first).await, json!([3, 6]));
+        }
+        services.tell("p", "begin", "").await;
+        let first = json!({"do": "sum in transaction", "sql": MANY_ROWS, "args": ["x"], "first": 3});
+        assert_eq!(services.ask("p", first).await, json!([3, 6]));
+        let insert = json!({"do": "exec in transaction", "sql": INSERT, "args": [1]});
+        assert_eq!(services.ask("p", insert).await, 1);
+        assert_eq!(services.tell("p", "commit", "").await, "done");
+        assert_eq!(services.query("p", "SELECT a FROM t", json!([])).await, json!([[1]]));
     }
 }

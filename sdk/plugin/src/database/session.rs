@@ -1,6 +1,6 @@
 //! One stream to the host's database: requests one at a time, each with its replies. Its end is the session's end.
 
-use super::{Done, Row, Rows};
+use super::{Done, Row};
 use crate::{
     HostError,
     host::{Host, answered, refusal},
@@ -21,6 +21,9 @@ pub(super) struct Session {
     requests: mpsc::Sender<DatabaseRequest>,
     replies: Streaming<DatabaseReply>,
     sequence: u32,
+    /// Those of the query whose rows are read.
+    columns: Arc<[String]>,
+    /// For each reply.
     patience: Duration,
 }
 
@@ -29,42 +32,50 @@ impl Session {
         let (requests, outgoing) = mpsc::channel(1);
         let mut client = host.client();
         let replies = answered(client.database(ReceiverStream::new(outgoing))).await?;
-        Ok(Self { requests, replies, sequence: 0, patience: allowed + GRACE })
+        Ok(Self { requests, replies, sequence: 0, columns: Arc::default(), patience: allowed + GRACE })
     }
 
-    pub(super) async fn query(&mut self, statement: Statement) -> Result<Rows, HostError> {
-        self.ask(Request::Query(statement)).await.map(|(rows, _)| rows)
+    /// All but a query.
+    pub(super) async fn ask(&mut self, request: Request) -> Result<Done, HostError> {
+        let Reply::Done(done) = self.first(request).await? else { return Err(disordered()) };
+        let rows_affected = u64::try_from(done.affected).unwrap_or_default();
+        Ok(Done { rows_affected, last_insert_id: done.last_id })
     }
 
-    pub(super) async fn ask(&mut self, request: Request) -> Result<(Rows, Done), HostError> {
-        let patience = self.patience;
-        timeout(patience, self.exchange(request)).await.unwrap_or(Err(HostError::Timeout))
+    /// Begins a query. [`Self::row`] reads its rows; those that it does not read, the next request passes over.
+    pub(super) async fn query(&mut self, statement: Statement) -> Result<(), HostError> {
+        let Reply::Columns(told) = self.first(Request::Query(statement)).await? else { return Err(disordered()) };
+        self.columns = told.names.into();
+        Ok(())
     }
 
-    async fn exchange(&mut self, request: Request) -> Result<(Rows, Done), HostError> {
+    /// The next row of the query; none after the last.
+    pub(super) async fn row(&mut self) -> Result<Option<Row>, HostError> {
+        match self.next().await? {
+            Reply::Row(row) => Ok(Some(Row::new(Arc::clone(&self.columns), row.values))),
+            Reply::Done(_) => Ok(None),
+            _ => Err(disordered()),
+        }
+    }
+
+    /// Sends a request, and gives the first reply to it.
+    async fn first(&mut self, request: Request) -> Result<Reply, HostError> {
         self.sequence += 1;
         let request = DatabaseRequest { sequence: self.sequence, request: Some(request) };
-        self.requests.send(request).await.map_err(|_| ended())?;
-        let (mut columns, mut rows) = (Arc::default(), Vec::new());
-        loop {
-            match self.next().await? {
-                Reply::Columns(told) => columns = Arc::from(told.names),
-                Reply::Row(row) => rows.push(Row::new(Arc::clone(&columns), row.values)),
-                Reply::Done(done) => {
-                    let rows_affected = u64::try_from(done.affected).unwrap_or_default();
-                    return Ok((rows, Done { rows_affected, last_insert_id: done.last_id }));
-                }
-                Reply::Failure(failure) => return Err(failure.into()),
-            }
-        }
+        let sent = timeout(self.patience, self.requests.send(request)).await;
+        sent.map_err(|_| HostError::Timeout)?.map_err(|_| ended())?;
+        self.next().await
     }
 
     /// Replies to requests that were given up are skipped.
     async fn next(&mut self) -> Result<Reply, HostError> {
         loop {
-            let reply = self.replies.message().await.map_err(|status| refusal(&status))?.ok_or_else(ended)?;
-            if let (true, Some(reply)) = (reply.sequence == self.sequence, reply.reply) {
-                return Ok(reply);
+            let told = timeout(self.patience, self.replies.message()).await.map_err(|_| HostError::Timeout)?;
+            let reply = told.map_err(|status| refusal(&status))?.ok_or_else(ended)?;
+            match reply.reply.filter(|_| reply.sequence == self.sequence) {
+                Some(Reply::Failure(failure)) => return Err(failure.into()),
+                Some(reply) => return Ok(reply),
+                None => {}
             }
         }
     }
@@ -72,4 +83,8 @@ impl Session {
 
 fn ended() -> HostError {
     HostError::Unreachable("the session with the database has ended".to_owned())
+}
+
+fn disordered() -> HostError {
+    HostError::Data("the database's replies are out of order".to_owned())
 }

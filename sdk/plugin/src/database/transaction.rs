@@ -1,7 +1,8 @@
 //! A session with an open transaction.
 
-use super::{Done, Rows, SqlValue, session::Session, statement};
+use super::{Done, RowStream, Rows, SqlValue, session::Session, statement};
 use crate::HostError;
+use futures::TryStreamExt;
 use rockstar_proto::{plugin::database_request::Request, types::Empty};
 use std::time::Duration;
 
@@ -19,11 +20,22 @@ impl Transaction {
     }
 
     pub async fn query(&mut self, sql: &str, arguments: impl Into<Vec<SqlValue>>) -> Result<Rows, HostError> {
-        self.session.query(statement(sql, arguments, self.timeout)).await
+        self.query_stream(sql, arguments).await?.try_collect().await
+    }
+
+    /// As [`Database::query_stream`](super::Database::query_stream), but the rows that are not read are fetched all the
+    /// same: the next statement passes over them.
+    pub async fn query_stream(
+        &mut self,
+        sql: &str,
+        arguments: impl Into<Vec<SqlValue>>,
+    ) -> Result<RowStream<'_>, HostError> {
+        self.session.query(statement(sql, arguments, self.timeout)).await?;
+        Ok(RowStream::new(&mut self.session))
     }
 
     pub async fn exec(&mut self, sql: &str, arguments: impl Into<Vec<SqlValue>>) -> Result<Done, HostError> {
-        self.session.ask(Request::Execute(statement(sql, arguments, self.timeout))).await.map(|(_, done)| done)
+        self.session.ask(Request::Execute(statement(sql, arguments, self.timeout))).await
     }
 
     pub async fn commit(&mut self) -> Result<(), HostError> {
