@@ -110,6 +110,14 @@ pub(crate) enum ManageCommand {
     Get(NamedArgs),
     /// Load a plugin from its directory or program into a stand-alone sidecar.
     Load(LoadArgs),
+    /// Have a stand-alone sidecar run the plugins of a plugins file, and no others.
+    LoadConfig(LoadConfigArgs),
+    /// Initialise all plugins that are loaded and not initialised yet, in order; the first failure ends it.
+    Initialize(ServerArgs),
+    /// Start all plugins that are initialised or stopped, in order.
+    Start(ServerArgs),
+    /// Stop all plugins of a stand-alone sidecar, dependents first; they stay loaded.
+    Stop(ServerArgs),
     /// Unload a plugin from a stand-alone sidecar; those that require it stay.
     Unload(NamedArgs),
     /// Replace a plugin's process by a new one of what is on disk; if that fails the old version comes back.
@@ -175,6 +183,18 @@ pub(crate) struct LoadArgs {
     /// Initialise and start it too, as any other that is loaded and not running.
     #[arg(long)]
     pub(crate) start: bool,
+    /// Only list it, as one whose entry says enabled: false.
+    #[arg(long, conflicts_with = "start")]
+    pub(crate) disabled: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LoadConfigArgs {
+    /// The plugins file: .yaml, .yml, .json or .toml. The sidecar reads it; paths in it start where the sidecar does.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

@@ -4,10 +4,16 @@
 mod client;
 mod show;
 
-use crate::args::{LoadArgs, ManageCommand, NamedArgs, Output, ReloadArgs, ServerArgs, ThresholdArgs};
+use crate::{
+    args::{LoadArgs, LoadConfigArgs, ManageCommand, NamedArgs, Output, ReloadArgs, ServerArgs, ThresholdArgs},
+    terminal,
+};
 use client::Client;
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
+
+/// How the sidecar's words begin where a new version was tried.
+const RELOAD_FAILED: &str = "plugin reload failed: new version ";
 
 pub(crate) async fn run(command: ManageCommand) -> anyhow::Result<ExitCode> {
     match command {
@@ -21,6 +27,10 @@ pub(crate) async fn run(command: ManageCommand) -> anyhow::Result<ExitCode> {
             None => asked(&args.server, "/admin/health", show::all_health).await,
         },
         ManageCommand::Load(args) => load(&args).await,
+        ManageCommand::LoadConfig(args) => load_config(&args).await,
+        ManageCommand::Initialize(args) => all(&args, "/admin/initialize", "initialised").await,
+        ManageCommand::Start(args) => all(&args, "/admin/start", "started").await,
+        ManageCommand::Stop(args) => all(&args, "/admin/stop", "stopped").await,
         ManageCommand::Unload(args) => {
             let path = format!("/admin/plugins/{}", encoded(&args.name));
             Client::new(&args.server)?.delete(&path).await?;
@@ -53,16 +63,57 @@ async fn load(args: &LoadArgs) -> anyhow::Result<ExitCode> {
     if let Some(priority) = args.priority {
         body["priority"] = priority.into();
     }
+    if args.disabled {
+        body["enabled"] = false.into();
+    }
     client.post("/admin/plugins", &body).await?;
     if args.start {
         client.post("/admin/initialize", &Value::Null).await?;
         client.post("/admin/start", &Value::Null).await?;
     }
-    let what = if args.start { "loaded and started" } else { "loaded" };
+    let what = match (args.disabled, args.start) {
+        (true, _) => "listed as disabled",
+        (false, true) => "loaded and started",
+        (false, false) => "loaded",
+    };
     done(&args.server, &format!("Plugin {what}: {}", args.path.display()), json!({"path": path}))
 }
 
+async fn load_config(args: &LoadConfigArgs) -> anyhow::Result<ExitCode> {
+    let path = std::path::absolute(&args.file)?;
+    let answer = Client::new(&args.server)?.post("/admin/load", &json!({"path": path})).await?;
+    let running = &answer["running"];
+    let text = format!("Configuration loaded: {}: {running} plugins run", args.file.display());
+    done(&args.server, &text, json!({"path": path, "running": running}))
+}
+
+/// One call for all plugins.
+async fn all(server: &ServerArgs, path: &str, now: &str) -> anyhow::Result<ExitCode> {
+    let answer = Client::new(server)?.post(path, &Value::Null).await?;
+    done(server, &format!("All loaded plugins {now}"), answer)
+}
+
 async fn reload(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
+    let client = Client::new(&args.server)?;
+    let plugin = format!("/admin/plugins/{}", encoded(&args.name));
+    let Err(error) = client.post(&format!("{plugin}/reload"), &own_queue(args)).await else {
+        return done(&args.server, &format!("Plugin {} reloaded", args.name), json!({"plugin": args.name}));
+    };
+    let code = terminal::fail(&error);
+    if went_back(&client, &plugin, &error).await {
+        terminal::inform("rolling back to previous version");
+    }
+    Ok(code)
+}
+
+/// Whether the version before runs again; there may have been none, or it failed too.
+async fn went_back(client: &Client, plugin: &str, error: &anyhow::Error) -> bool {
+    let tried = error.to_string().starts_with(RELOAD_FAILED);
+    tried && client.get(plugin).await.is_ok_and(|plugin| plugin["status"] == "running")
+}
+
+/// Null: the plugin's own.
+fn own_queue(args: &ReloadArgs) -> Value {
     let mut body = Map::new();
     if let Some(timeout) = &args.queue_timeout {
         body.insert("queueTimeout".into(), timeout.as_str().into());
@@ -73,10 +124,7 @@ async fn reload(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
     if let Some(strategy) = &args.queue_strategy {
         body.insert("queueStrategy".into(), strategy.as_str().into());
     }
-    let path = format!("/admin/plugins/{}/reload", encoded(&args.name));
-    let body = if body.is_empty() { Value::Null } else { Value::Object(body) };
-    Client::new(&args.server)?.post(&path, &body).await?;
-    done(&args.server, &format!("Plugin {} reloaded", args.name), json!({"plugin": args.name}))
+    if body.is_empty() { Value::Null } else { Value::Object(body) }
 }
 
 async fn threshold(args: &ThresholdArgs) -> anyhow::Result<ExitCode> {

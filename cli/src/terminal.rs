@@ -62,6 +62,11 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(UNUSABLE)
 }
 
+/// Prints what is to be known beside an error.
+pub(crate) fn inform(text: &str) {
+    eprintln!("{} {text}", Paint::for_stderr().apply(Colour::Green, "info:"));
+}
+
 /// A line that replaces itself on a terminal; elsewhere only the last one is written.
 pub(crate) fn progress(text: &str, last: bool) {
     match (stderr().is_terminal(), last) {

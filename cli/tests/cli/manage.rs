@@ -1,6 +1,6 @@
 //! The commands for a running sidecar, against one without plugins that runs inside the test.
 
-use crate::support::{free_port, rockstar, stderr, stdout, within};
+use crate::support::{free_port, plugin, rockstar, stderr, stdout, within};
 use rockstar_sidecar::{app, args::Arguments};
 use serde_json::{Value, json};
 use std::{
@@ -105,6 +105,46 @@ fn what_the_sidecar_refuses_is_said_in_its_words() {
     let health = stdout(&sidecar.run(&["health", "off"]));
     assert!(health.contains("Error threshold: 7 errors in 5m: log\n"), "{health}");
     refused(&sidecar.run(&["threshold", "off", "--time-window", "0s"]), "timeWindow must be above 0");
+}
+
+#[test]
+fn all_plugins_are_called_at_once() {
+    let sidecar = Sidecar::start();
+    for (command, now) in [("initialize", "initialised"), ("start", "started"), ("stop", "stopped")] {
+        let output = sidecar.run(&[command]);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(0), format!("All loaded plugins {now}\n")));
+        let answer: Value = serde_json::from_str(&stdout(&sidecar.run(&[command, "-o", "json"]))).unwrap();
+        assert_eq!(answer, json!({"ok": true}));
+    }
+}
+
+#[test]
+fn another_plugins_file_takes_the_place_of_the_first() {
+    let sidecar = Sidecar::start();
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("other.yaml").display().to_string();
+    fs::write(&file, "plugins: {plugins: [{name: other, enabled: false}]}").unwrap();
+    let loaded = sidecar.run(&["load-config", &file]);
+    assert_eq!(stdout(&loaded), format!("Configuration loaded: {file}: 0 plugins run\n"));
+    assert_eq!(stdout(&sidecar.run(&["list"])), "Plugin: other v - Status: unloaded\n");
+    let answer: Value = serde_json::from_str(&stdout(&sidecar.run(&["load-config", &file, "-o", "json"]))).unwrap();
+    assert_eq!(answer, json!({"path": file, "running": 0}));
+    let absent = "failed to read /nonexistent/p.yaml: No such file or directory (os error 2)";
+    refused(&sidecar.run(&["load-config", "/nonexistent/p.yaml"]), absent);
+}
+
+#[test]
+fn a_disabled_plugin_is_only_listed() {
+    let sidecar = Sidecar::start();
+    let files = plugin("auth-plugin", "1.2.0");
+    let path = files.path().to_str().unwrap();
+    let load = sidecar.run(&["load", path, "--disabled"]);
+    assert_eq!((load.status.code(), stdout(&load)), (Some(0), format!("Plugin listed as disabled: {path}\n")));
+    let list = stdout(&sidecar.run(&["list"]));
+    assert!(list.contains("Plugin: auth-plugin v1.2.0 - Status: unloaded\n"), "{list}");
+    let why = stdout(&sidecar.run(&["why", "auth-plugin"]));
+    assert_eq!(why, "Plugin auth-plugin is unloaded: its entry says enabled: false\n");
+    assert_eq!(sidecar.run(&["load", path, "--disabled", "--start"]).status.code(), Some(2));
 }
 
 #[test]

@@ -28,6 +28,7 @@ use std::sync::Arc;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Load {
     path: String,
+    enabled: Option<bool>,
     #[serde(default)]
     config: Map<String, Value>,
     #[serde(default)]
@@ -151,6 +152,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
 
 fn entry(load: Load) -> Result<Entry, String> {
     let mut entry = standalone::entry(&load.path);
+    entry.enabled = load.enabled.unwrap_or(true);
     entry.config = load.config;
     let permissions = load.permissions.iter().map(|name| name.parse::<Permission>());
     entry.permissions = permissions.collect::<Result<_, _>>().map_err(|error| error.to_string())?;

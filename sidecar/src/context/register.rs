@@ -66,7 +66,7 @@ impl Context {
     /// What a plugin registers counts; its manifest is documentation, and a difference is pointed out.
     fn warn_undeclared_hook(&self, kind: HookType) {
         let manifest = self.instance.manifest();
-        if !manifest.hooks.is_empty() && !manifest.hooks.iter().any(|hook| hook.kind == kind) {
+        if !manifest.hooks.iter().any(|hook| hook.kind == kind) {
             let plugin = self.instance.plugin();
             tracing::warn!(plugin, "Plugin {plugin} registers a {kind} hook that its manifest does not declare");
         }

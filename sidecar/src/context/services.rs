@@ -21,7 +21,7 @@ impl Context {
             return Err("a service must have a name".to_owned());
         }
         let declared = self.instance.manifest().exports.iter().find(|e| e.name == wanted.name);
-        if declared.is_none() && !self.instance.manifest().exports.is_empty() {
+        if declared.is_none() {
             self.warn_undeclared("exports service", &wanted.name);
         }
         let described = declared.map(|e| e.description.clone()).filter(|d| !d.is_empty());

@@ -1,6 +1,6 @@
 //! What one process registered with its host: hooks, middleware, routes, subscriptions, services. Plain data.
 
-use rockstar_core::manifest::HookType;
+use rockstar_core::manifest::{HookType, Manifest};
 use rockstar_proto::plugin::BodyNeed;
 
 /// All of one process, each list in order of registration.
@@ -69,6 +69,19 @@ pub struct Service {
 }
 
 impl Registrations {
+    /// What its manifest declares and is not here, in words.
+    #[must_use]
+    pub fn lacking(&self, manifest: &Manifest) -> Vec<String> {
+        let hooks = manifest.hooks.iter().map(|hook| hook.kind);
+        let hooks = hooks.filter(|kind| !self.hooks.iter().any(|hook| hook.kind == *kind));
+        let events = manifest.events.subscribes.iter();
+        let events = events.filter(|event| !self.subscriptions.iter().any(|s| s.event == **event));
+        let exports = manifest.exports.iter().map(|export| &export.name);
+        let exports = exports.filter(|name| !self.services.iter().any(|service| service.name == **name));
+        let words = hooks.map(|kind| format!("a {kind} hook")).chain(events.map(|e| format!("a subscription to {e}")));
+        words.chain(exports.map(|name| format!("the service {name}"))).collect()
+    }
+
     #[must_use]
     pub fn count(&self) -> usize {
         self.hooks.len() + self.middleware.len() + self.routes.len() + self.subscriptions.len() + self.services.len()

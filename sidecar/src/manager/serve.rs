@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
+    instance::Instance,
     running::{self, Running},
     slot::{LoadRecord, Slot, Stage, Status},
     target::Target,
@@ -72,6 +73,7 @@ impl Manager {
         slow(plugin.slot(), "Start", began);
         plugin.slot().record.started(began.elapsed());
         plugin.slot().set_started(running.instance());
+        compare(running.instance());
         Ok(())
     }
 
@@ -152,6 +154,14 @@ impl Manager {
             events.send(event).await.ok();
         });
         Some(Watcher(task.abort_handle()))
+    }
+}
+
+/// What a plugin registers counts; a difference to its manifest is pointed out.
+fn compare(instance: &Instance) {
+    let plugin = instance.plugin();
+    for what in instance.registrations().lacking(instance.manifest()) {
+        tracing::warn!(plugin, "Plugin {plugin} declares {what} in its manifest and has not registered it");
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod app;
 mod bodies;
+mod commands;
 mod database;
+mod declarations;
 mod disk;
 mod examples;
 mod faults;
