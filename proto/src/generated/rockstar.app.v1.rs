@@ -190,8 +190,9 @@ pub struct SetErrorThresholdRequest {
     /// disable | log | alert
     #[prost(string, tag = "4")]
     pub action: ::prost::alloc::string::String,
-    #[prost(bool, tag = "5")]
-    pub reset_on_success: bool,
+    /// absent = true
+    #[prost(bool, optional, tag = "5")]
+    pub reset_on_success: ::core::option::Option<bool>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PluginInfo {

@@ -202,7 +202,7 @@ fn threshold(request: &SetErrorThresholdRequest) -> Result<ErrorThreshold, Statu
         max_errors: if max_errors == 0 { example.max_errors } else { max_errors },
         time_window: if window.is_zero() { example.time_window } else { window },
         action,
-        reset_on_success: request.reset_on_success,
+        reset_on_success: request.reset_on_success.unwrap_or(example.reset_on_success),
         webhook: None,
     })
 }

@@ -1,9 +1,11 @@
 //! 9: metrics, health, error thresholds.
 
 use crate::{
+    app::App,
+    calls::alive,
     http,
     scene::{Scene, install, named, script, write},
-    world::World,
+    world::{World, built, kill, plugin},
 };
 use axum::{Json, Router, extract::State, routing::post};
 use rockstar_proto::{
@@ -12,9 +14,10 @@ use rockstar_proto::{
 };
 use serde_json::{Value, json};
 use std::{
-    fs,
-    process::{Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    fs::{self, File},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::{net::TcpListener, sync::mpsc, time::sleep};
 use tonic::Code;
@@ -38,6 +41,31 @@ async fn r9_1_1_the_duration_of_a_load() {
     let took = scene.of_plugin("rockstar_plugin_load_duration_ms", "p").await.unwrap();
     assert!(took > 0.0, "{took}");
     assert_eq!(scene.report("p").await["plugin.load.duration_ms"], took);
+    assert_load_is_measured().await;
+}
+
+/// What is told lies between what the load surely took and what it took for its caller.
+async fn assert_load_is_measured() {
+    let world = World::idle().await;
+    let gate = world.path().join("gate");
+    let p = alive("p", json!({})).manifest(json!({"command": ["p", "--wait", gate]}));
+    let began = Instant::now();
+    let (loaded, waited) = tokio::join!(world.load(&p), async {
+        world.until("its process", || async { world.processes("p") == 1 }).await;
+        let waits = Instant::now();
+        sleep(Duration::from_millis(50)).await;
+        let waited = waits.elapsed();
+        fs::write(&gate, "").unwrap();
+        waited
+    });
+    let all = began.elapsed();
+    assert_eq!(loaded, Ok(()));
+    let metrics = world.metrics().await;
+    let mut values =
+        metrics.lines().filter_map(|line| line.strip_prefix("rockstar_plugin_load_duration_ms{plugin=\"p\"} "));
+    let took: f64 = values.next().unwrap().parse().unwrap();
+    let [waited, all] = [waited, all].map(|duration| duration.as_secs_f64() * 1000.0);
+    assert!((waited..=all).contains(&took), "{waited} {took} {all}");
 }
 
 #[tokio::test]
@@ -79,10 +107,19 @@ async fn r9_2_1_executions_are_counted_by_hook_type() {
 #[tokio::test]
 async fn r9_2_2_the_duration_of_the_last_execution() {
     let scene = scene().await;
-    scene.get("/sleep/50").await;
     let labels = [("plugin", "p"), ("hook", "pre_request")];
-    let took = scene.metric("rockstar_plugin_hook_duration_ms", &labels).await.unwrap();
-    assert!(took >= 50.0, "{took}");
+    let last = async || scene.metric("rockstar_plugin_hook_duration_ms", &labels).await.unwrap();
+    let total = async || {
+        let hook = scene.world.health("p").await.unwrap().hook_metrics["pre_request"];
+        hook.total_duration_ns as f64 / 1e6
+    };
+    scene.get("/sleep/200").await;
+    let (took, slow) = (last().await, total().await);
+    assert!(took >= 200.0, "{took}");
+    scene.get("/").await;
+    let (took, both) = (last().await, total().await);
+    // Neither of both together nor of the longest.
+    assert!((took - (both - slow)).abs() < 0.001, "{took} after {slow}, {both} in all");
 }
 
 #[tokio::test]
@@ -260,7 +297,7 @@ async fn r9_5_1_the_threshold_of_the_file_in_all_formats() {
         fs::write(world.path().join(format!("plugins.{extension}")), text).unwrap();
         world.start_with(&format!("plugins.{extension}"));
         world.until_status("p", "running").await;
-        let app = crate::app::App::new(&world).await;
+        let app = App::new(&world).await;
         for path in ["/fail", "/", "/fail", "/fail"] {
             app.get(path).await;
         }
@@ -278,7 +315,7 @@ async fn r9_5_2_a_threshold_set_at_run_time() {
         max_errors: 2,
         time_window_ms: 60_000,
         action: action.into(),
-        reset_on_success: true,
+        reset_on_success: Some(true),
     };
     let mut manager = scene.manager().await;
     manager.set_error_threshold(request("p", "log")).await.unwrap();
@@ -337,6 +374,51 @@ async fn r9_5_5_a_plugin_is_disabled() {
     scene.world.reload("p").await.unwrap();
     assert_eq!(scene.get("/").await.status, 200);
     assert!(scene.info("p").await.enabled);
+    assert_left_alone_once_disabled().await;
+}
+
+/// p fails at each request and stays in its Stop; q publishes an event after each, and tells to how many it goes. Both
+/// note hooks, middleware and events.
+async fn failing_and_publishing() -> World {
+    let rule = json!({"max_errors": 2, "action": "disable", "reset_on_success": false});
+    let steps = json!({"Initialize": "middleware; listen tick", "Stop": "wait stop"});
+    let p = plugin("p", json!([{"type": "pre_request", "do": "fail no"}])).life(steps).open();
+    let p = p.with(json!({"error_threshold": rule, "stop_timeout": "60s"}));
+    let publishes = json!([{"type": "pre_request"}, {"type": "post_response", "do": "publish tick"}]);
+    let q = plugin("q", publishes).life(json!({"Initialize": "debug; middleware; listen tick"}));
+    let world = World::started(&[p, q]).await;
+    world.until_log("q: debugs").await;
+    world
+}
+
+/// As long as its process lives, it could tell of what comes to it.
+async fn assert_left_alone_once_disabled() {
+    let world = failing_and_publishing().await;
+    let app = App::new(&world).await;
+    assert_eq!(app.get("/first").await.status, 200);
+    for line in ["p.pre_request /first", "p.middleware /first", "p.heard tick"] {
+        world.until_traced(line).await;
+    }
+    assert_eq!(app.get("/second").await.status, 200);
+    world.until_traced("p.Stop 1.0.0").await;
+    let heard = || async { world.trace().iter().filter(|line| *line == "q.heard tick").count() == 2 };
+    world.until("q to hear of both requests", heard).await;
+    world.forget_trace();
+    assert_eq!(app.get("/third").await.status, 200);
+    world.until_traced("q.heard tick").await;
+    let expected =
+        ["q.pre_request /third", "q.middleware /third", "handler /third", "q.post_response 200", "q.heard tick"];
+    assert_eq!(world.trace(), expected);
+    // What is handed to q alone cannot come to p late.
+    let published = "[DEBUG] q: Event published: tick: ";
+    let alone = || async {
+        let log = world.log();
+        log.lines().filter_map(|line| line.strip_prefix(published)).nth(2) == Some("1 subscribers")
+    };
+    world.until("the third event to be handed to q alone", alone).await;
+    assert!(world.log().contains(&format!("{published}2 subscribers")), "{}", world.log());
+    world.go("stop");
+    world.until("the end of its process", || async { world.pid_of("p").is_none() }).await;
 }
 
 #[tokio::test]
@@ -410,17 +492,61 @@ async fn r9_5_10_a_threshold_can_be_switched_off() {
     assert!(!scene.world.log().contains("error threshold"));
 }
 
+/// That of the examples.
+const DEFAULT: &str = "127.0.0.1:8080";
+
+/// A sidecar that ends with the test.
+struct Sidecar(Child);
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        kill("-TERM", self.0.id());
+        self.0.wait().ok();
+    }
+}
+
+/// One that is not told where to serve metrics and admin. None: somebody else has the default address.
+async fn on_the_default_address(world: &World) -> Option<Sidecar> {
+    drop(std::net::TcpListener::bind(DEFAULT).ok()?);
+    install(world, "p");
+    write(world, &json!({}), &[("p", json!({}))]);
+    let log = File::create(world.path().join("log")).unwrap();
+    let child = Command::new(built("rockstar-sidecar"))
+        .args(["--config", "plugins.json", "--socket", "app.sock", "--run-dir", "run", "--data-dir", "data"])
+        .env_remove("ROCKSTAR_ADMIN")
+        .current_dir(world.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn();
+    let sidecar = Sidecar(child.unwrap());
+    let serves = || world.log().contains(&format!("admin on http://{DEFAULT}\n"));
+    let is_taken = || world.log().contains(&format!("failed to listen on {DEFAULT}"));
+    world.until("it to serve, or its address to be taken", || async { serves() || is_taken() }).await;
+    serves().then_some(sidecar)
+}
+
+async fn assert_commands_work(address: SocketAddr) {
+    let scraped = http::get(address, "/metrics").await;
+    assert!(scraped.body.contains("rockstar_plugin_error_count{plugin=\"p\"} 0"), "{}", scraped.body);
+    let answer = http::request(address, "POST", "/admin/plugins/p/reload", &[], "").await;
+    assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"plugin":"p","reloaded":true}"#));
+    let unknown = http::request(address, "POST", "/admin/plugins/nope/reload", &[], "").await;
+    assert_eq!((unknown.status, unknown.body.as_str()), (404, r#"{"error":"plugin not found: 'nope'"}"#));
+}
+
 #[tokio::test]
 async fn rb_5_the_commands_of_the_reference_work() {
     let scene = scene().await;
-    let scraped = http::get(scene.admin(), "/metrics").await;
-    assert!(scraped.body.contains("rockstar_plugin_error_count{plugin=\"p\"} 0"), "{}", scraped.body);
-    let answer = http::request(scene.admin(), "POST", "/admin/plugins/p/reload", &[], "").await;
-    assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"plugin":"p","reloaded":true}"#));
-    let unknown = http::request(scene.admin(), "POST", "/admin/plugins/nope/reload", &[], "").await;
-    assert_eq!((unknown.status, unknown.body.as_str()), (404, r#"{"error":"plugin not found: 'nope'"}"#));
-    // The default is the address of the examples, but a test cannot have it to itself.
-    let help = Command::new(crate::world::built("rockstar-sidecar")).arg("--help").output().unwrap();
-    assert!(String::from_utf8(help.stdout).unwrap().contains("127.0.0.1:8080"));
+    assert_commands_work(scene.admin()).await;
+    let help = Command::new(built("rockstar-sidecar")).arg("--help").output().unwrap();
+    assert!(String::from_utf8(help.stdout).unwrap().contains(DEFAULT));
     assert!(scene.manager().await.is_loaded(named("p")).await.unwrap().into_inner().loaded);
+    let world = World::new();
+    let Some(_sidecar) = on_the_default_address(&world).await else {
+        eprintln!("{DEFAULT} is somebody else's: no sidecar was tried there");
+        return;
+    };
+    world.until_status("p", "running").await;
+    assert_commands_work(DEFAULT.parse().unwrap()).await;
 }
