@@ -257,6 +257,18 @@ deleted_plugin_is_unloaded() {
 
 in_strict() { NS=strict APP=ledger REPLICAS=2; }
 
+# sidecars_change_nothing_outside_their_volumes: as their pods say, and as the kernel does.
+sidecars_change_nothing_outside_their_volumes() {
+  local pod
+  same 'what sidecars may do' '[{"readOnly":true,"nonRoot":true,"escalation":false,"drop":["ALL"],"seccomp":"RuntimeDefault"}]' \
+    "$(k get pods -l app=ledger -o json | jq -c '[.items[].spec.initContainers[] | select(.name == "rockstar-sidecar").securityContext
+      | {readOnly: .readOnlyRootFilesystem, nonRoot: .runAsNonRoot, escalation: .allowPrivilegeEscalation,
+        drop: .capabilities.drop, seccomp: .seccompProfile.type}] | unique')"
+  for pod in $(app_pods); do
+    within 10 'Read-only file system' k exec "$pod" -c rockstar-sidecar -- sh -c 'touch /x'
+  done
+}
+
 strict_namespace_takes_pods_with_their_sidecar() {
   in_strict
   sed "s|BACKENDS_IMAGE|$BACKENDS_IMAGE|" "$E2E_DIR/manifests/backends.yaml" | k apply -f -
@@ -265,6 +277,7 @@ strict_namespace_takes_pods_with_their_sidecar() {
   k rollout status deployment/ledger --timeout=120s
   same 'native sidecars' 2 "$(k get pods -l app=ledger -o json |
     jq '[.items[] | select(any(.spec.initContainers[]; .name == "rockstar-sidecar" and .restartPolicy == "Always"))] | length')"
+  sidecars_change_nothing_outside_their_volumes
   within 30 'True Resolved' of_host ledger BackendsResolved
   within 30 'True ' of_host ledger StorageIsolated
 }

@@ -1,7 +1,9 @@
 //! A scripted plugin's lifecycle: `life` in its configuration says what each method does, and has each noted in the trace.
 
 use crate::note;
-use rockstar_plugin::{HookType, Plugin, PluginConfig, PluginContext, Result, Value};
+use rockstar_plugin::{
+    Context, Event, HookType, HostError, Level, Next, Plugin, PluginConfig, PluginContext, Result, Service, Value,
+};
 use rockstar_proto::{plugin::plugin_context_client::PluginContextClient, types::Empty};
 use std::{env, path::Path, process, time::Duration};
 use tokio::time::sleep;
@@ -71,9 +73,77 @@ impl Life {
             "log" => ctx.logger().info(rest),
             "hook" => ctx.register_hook(HookType::PreRequest, 100, |_| async { Ok(()) }).await?,
             "" => {}
+            _ => self.use_context(verb, rest, ctx).await?,
+        }
+        Ok(())
+    }
+
+    async fn use_context(&self, verb: &str, rest: &str, ctx: &PluginContext) -> Result {
+        match verb {
+            "debug" => {
+                ctx.logger().set_level(Level::Debug);
+                ctx.logger().debug("debugs");
+            }
+            "middleware" => self.middleware(ctx).await?,
+            "listen" => self.listen(rest, ctx).await?,
+            "route" => self.route(rest, ctx).await?,
+            "export" => self.export(rest, ctx).await?,
+            "import" => {
+                let (plugin, service) = rest.split_once(' ').unwrap_or((rest, ""));
+                self.outcome(verb, ctx.import_service(plugin, service).await.map(drop))?;
+            }
+            "query" => self.outcome(verb, ctx.database().query(rest, []).await.map(drop))?,
             _ => return Err(format!("no such step: {verb}").into()),
         }
         Ok(())
+    }
+
+    /// Notes each request's path.
+    async fn middleware(&self, ctx: &PluginContext) -> Result {
+        let life = self.clone();
+        let run = move |context: Context, next: Next| {
+            let life = life.clone();
+            async move {
+                life.note("middleware", context.path())?;
+                Ok(next.run(&context).await?)
+            }
+        };
+        Ok(ctx.register_middleware("noting", run, 100, &[]).await?)
+    }
+
+    /// Notes each event's name.
+    async fn listen(&self, event: &str, ctx: &PluginContext) -> Result {
+        let life = self.clone();
+        let heard = move |event: Event| {
+            let life = life.clone();
+            async move { life.note("heard", &event.name) }
+        };
+        Ok(ctx.subscribe_event(event, heard).await?)
+    }
+
+    /// Answers with plugin and version.
+    async fn route(&self, path: &str, ctx: &PluginContext) -> Result {
+        let said = format!("{} {}", self.plugin, self.version);
+        let answer = move |context: Context| {
+            context.respond(200, &[], said.clone());
+            async { Ok(()) }
+        };
+        Ok(ctx.router().get(path, answer).await?)
+    }
+
+    /// Its method `Version` tells the version.
+    async fn export(&self, service: &str, ctx: &PluginContext) -> Result {
+        let version = self.version.clone();
+        let method = move |_: Value| {
+            let version = version.clone();
+            async move { Ok(version) }
+        };
+        Ok(ctx.export_service(service, Service::new().method("Version", method)).await?)
+    }
+
+    /// Notes what came of a use of the context.
+    fn outcome(&self, what: &str, done: Result<(), HostError>) -> Result {
+        self.note(what, &done.map_or_else(|error| error.to_string(), |()| "ok".to_owned()))
     }
 
     fn note(&self, method: &str, text: &str) -> Result {

@@ -181,6 +181,7 @@ impl Script {
             "wait" => life::wait(&self.trace, rest).await,
             "config" => self.note(&life::given(&self.ctx.plugin_config()))?,
             "background" => self.later(rest),
+            "publish" => self.ctx.publish_event(rest, Value::Null).await?,
             "" => {}
             _ => return Err(format!("no such step: {verb}").into()),
         }

@@ -39,6 +39,8 @@ pub(crate) async fn reply(ctx: &PluginContext, call: Call) -> Reply {
     }
     match reply.encoded_len() {
         size if size > MAX_FRAME => {
+            // The host will not come back to it.
+            ctx.cancel(reply.id);
             refused(reply.id, Class::Returned, format!("reply of {size} bytes is larger than {MAX_FRAME}"))
         }
         _ => reply,

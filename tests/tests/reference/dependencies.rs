@@ -4,6 +4,11 @@ use crate::{
     calls::{alive, requires},
     world::{Plugin, World},
 };
+use rockstar_core::{
+    constraint::Constraint,
+    resolve::{Input, Member, Need, Node, resolve},
+    revision::RevisionId,
+};
 use serde_json::{Value, json};
 
 fn optional(name: &str, version: &str) -> Value {
@@ -51,8 +56,83 @@ async fn r5_1_2_framework_version_mismatch() {
     assert_eq!(world.last_error("p").await, text);
 }
 
+/// Numbers that look random and are the same at each run: xorshift.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.below(at + 1));
+        }
+    }
+}
+
+/// Name, priority, what it requires.
+type Sketch = (String, i32, Vec<String>);
+
+/// Each requires some of those before it. Neither names nor priorities, which all differ, follow from that.
+fn random_plugins(dice: &mut Dice) -> Vec<Sketch> {
+    let count = 2 + dice.below(30);
+    let mut names: Vec<_> = (0..count).map(|n| format!("p{n:02}")).collect();
+    let mut priorities: Vec<i32> = (0..).take(count).collect();
+    dice.shuffle(&mut names);
+    dice.shuffle(&mut priorities);
+    let mut plugins = Vec::new();
+    for (at, (name, priority)) in names.iter().zip(priorities).enumerate() {
+        let needs = names[..at].iter().filter(|_| dice.below(4) == 0).cloned().collect();
+        plugins.push((name.clone(), priority, needs));
+    }
+    plugins
+}
+
+/// Of a file that lists them like this.
+fn load_order(plugins: &[Sketch]) -> Vec<String> {
+    let need = |name: &String| {
+        let (name, constraint) = (name.clone(), Constraint::parse("*").unwrap());
+        Need { name, constraint, optional: false }
+    };
+    let member = |(place, (name, priority, needs)): (usize, &Sketch)| {
+        let dependencies = needs.iter().map(need).collect();
+        let node = Node { version: "1.0.0".parse().unwrap(), dependencies, framework: None };
+        let candidate = Some((RevisionId(name.clone()), node));
+        (name.clone(), Member { candidate, stable: None, priority: *priority, place })
+    };
+    let framework = "1.5.0".parse().unwrap();
+    resolve(&Input { framework, plugins: plugins.iter().enumerate().map(member).collect() }).load_order
+}
+
+fn assert_valid(plugins: &[Sketch], order: &[String]) {
+    assert_eq!(order.len(), plugins.len());
+    let place = |name: &String| order.iter().position(|other| other == name).unwrap();
+    for (name, _, needs) in plugins {
+        assert!(needs.iter().all(|need| place(need) < place(name)), "{name} requires {needs:?}: {order:?}");
+    }
+}
+
+fn assert_random_graphs_are_ordered() {
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..300 {
+        let mut plugins = random_plugins(&mut dice);
+        let order = load_order(&plugins);
+        assert_valid(&plugins, &order);
+        for _ in 0..5 {
+            dice.shuffle(&mut plugins);
+            plugins.iter_mut().for_each(|(_, _, needs)| dice.shuffle(needs));
+            assert_eq!(load_order(&plugins), order, "{plugins:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn r5_2_1_the_order_is_topological_and_always_the_same() {
+    assert_random_graphs_are_ordered();
     let all = || {
         let with = |name, priority: i32, needs: &[(&str, &str)]| {
             alive(name, json!({})).with(json!({"priority": priority})).manifest(requires(needs))

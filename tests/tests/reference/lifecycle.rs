@@ -6,7 +6,8 @@ use crate::{
     user::{USES, Users, helper, user},
     world::{World, plugin},
 };
-use serde_json::json;
+use rockstar_app::{CallError, Client};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn r1_1_1_lifecycle_calls_come_in_order_and_never_overlap() {
@@ -209,20 +210,38 @@ async fn r1_1_13_a_plugin_that_does_not_stop_is_ended() {
 #[tokio::test]
 async fn r1_1_14_unload_takes_six_steps() {
     let world = World::idle().await;
-    let hooks = json!([{"type": "pre_request"}]);
-    world.running(&plugin("p", hooks).life(json!({"Cleanup": "wait cleanup"}))).await;
+    let steps = json!({"Initialize": "middleware; listen user.created", "Cleanup": "wait cleanup"});
+    world.running(&plugin("p", json!([{"type": "pre_request"}])).life(steps)).await;
+    // After each request q publishes an event, and tells to how many.
+    let publishes = json!([{"type": "post_response", "do": "publish user.created"}]);
+    world.running(&plugin("q", publishes).life(json!({"Initialize": "debug"}))).await;
+    world.until_log("q: debugs").await;
+    world.forget_trace();
     let app = App::new(&world).await;
     assert_eq!(app.get("/before").await.status, 200);
+    world.until_traced("p.heard user.created").await;
     let (unloaded, ()) = tokio::join!(world.unload("p"), async {
         world.until_traced("p.Cleanup 1.0.0").await;
         assert_eq!(app.get("/during").await.status, 200);
-        assert_eq!(world.list_plugins().await.len(), 1, "off the registry last");
+        // What is handed to nobody comes to nobody late.
+        world.until_log("q: Event published: user.created: 0 subscribers").await;
+        assert_eq!(world.names().await, ["p", "q"], "off the registry last");
         world.go("cleanup");
     });
     assert_eq!(unloaded, Ok(()));
-    let expected = ["p.pre_request /before", "handler /before", "p.Stop 1.0.0", "p.Cleanup 1.0.0", "handler /during"];
-    assert_eq!(world.trace()[2..], expected);
-    assert_eq!(world.list_plugins().await, []);
+    let expected = [
+        "p.pre_request /before",
+        "p.middleware /before",
+        "handler /before",
+        "q.post_response 200",
+        "p.heard user.created",
+        "p.Stop 1.0.0",
+        "p.Cleanup 1.0.0",
+        "handler /during",
+        "q.post_response 200",
+    ];
+    assert_eq!(world.trace(), expected);
+    assert_eq!(world.names().await, ["q"]);
 }
 
 #[tokio::test]
@@ -248,9 +267,15 @@ async fn r1_1_16_dependents_are_not_unloaded() {
 #[tokio::test]
 async fn r1_1_17_nothing_is_left_after_an_unload() {
     let world = World::idle().await;
-    world.running(&plugin("p", json!([{"type": "pre_request"}]))).await;
+    let (steps, router) = (json!({"Initialize": "route /own; export Used"}), json!({"permissions": {"router": true}}));
+    let p = plugin("p", json!([{"type": "pre_request"}])).life(steps);
+    world.running(&p.manifest(router.clone()).with(router)).await;
+    let (app, client) = (App::new(&world).await, Client::new(world.socket()));
+    let used = async || client.services().invoke::<Value>("p", "Used", "Version", Value::Null).await;
+    assert_eq!((app.get("/own").await.body.as_str(), used().await), ("p 1.0.0", Ok(json!("1.0.0"))));
     assert_eq!((world.processes("p"), world.directories()), (1, 1));
     world.unload("p").await.unwrap();
+    world.forget_trace();
     assert!(!world.is_loaded("p").await);
     assert_eq!(world.get_plugin("p").await.unwrap_err(), "plugin not found: 'p'");
     assert_eq!(world.list_plugins().await, []);
@@ -269,9 +294,12 @@ async fn r1_1_17_nothing_is_left_after_an_unload() {
         0
     );
     assert_eq!((world.processes("p"), world.directories()), (0, 0));
-    let app = App::new(&world).await;
+    let text = "service not found: plugin 'p' does not export 'Used'";
+    assert_eq!(used().await, Err(CallError::Refused(text.to_owned())));
+    assert_eq!(client.services().list().await, Ok(vec![]));
     app.get("/").await;
-    assert_eq!(world.trace(), ["handler /"]);
+    assert_eq!(app.get("/own").await.body, "/own", "the application's own");
+    assert_eq!(world.trace(), ["handler /", "handler /own"]);
 }
 
 #[tokio::test]

@@ -6,7 +6,11 @@ use crate::{
     world::{Plugin, World, plugin},
 };
 use serde_json::{Value, json};
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+};
 
 /// The reference's examples.
 const YAML: &str = r#"
@@ -319,6 +323,14 @@ async fn r3_2_4_a_program_must_be_permitted_and_executable() {
     let error = world.load_path("./plugins/p/p/inside", &json!({})).await;
     let text = "failed to load plugin: failed to read ./plugins/p/p/inside: Not a directory (os error 20)";
     assert_eq!(error, Err(text.to_owned()));
+    // What not even root can open: ELOOP, ENAMETOOLONG.
+    symlink("loop", world.path().join("plugins/loop")).unwrap();
+    for (name, code) in [("loop".to_owned(), 40), ("x".repeat(300), 36)] {
+        let error = world.load_path(&format!("./plugins/{name}"), &json!({})).await;
+        let reason = io::Error::from_raw_os_error(code);
+        let text = format!("failed to load plugin: failed to read ./plugins/{name}: {reason}");
+        assert_eq!(error, Err(text));
+    }
     set_mode(&world.directory_of("p"), 0o000);
     // Nothing is unreadable to root.
     if fs::read_dir(world.directory_of("p")).is_err() {
@@ -458,8 +470,8 @@ async fn r3_4_2_plugin_config_carries_all() {
 #[tokio::test]
 async fn r3_4_3_what_may_be_left_out_of_an_entry() {
     let world = World::idle().await;
-    let logging = alive("logging-plugin", json!({"Start": "config"})).manifest(declares(&["database"]));
-    world.install(&logging);
+    let steps = json!({"Start": "config; query SELECT 1"});
+    world.install(&alive("logging-plugin", steps).manifest(declares(&["database"])));
     world.write(
         "short.yaml",
         "plugins:\n  enabled: true\n  directory: ./plugins\n  plugins:\n    - name: logging-plugin\n      enabled: true\n      \
@@ -469,6 +481,9 @@ async fn r3_4_3_what_may_be_left_out_of_an_entry() {
     assert_eq!(world.noted_config("logging-plugin"), json!({}));
     let listed = world.listed("logging-plugin").await;
     assert_eq!((&listed["policies"]["priority"], &listed["permissions"]), (&json!(100), &json!([])));
+    let denied = "permission denied: plugin 'logging-plugin' attempted database access without permission";
+    assert_eq!(world.trace().last(), Some(&format!("logging-plugin.query {denied}")));
+    assert_eq!(world.last_error("logging-plugin").await, denied);
 }
 
 /// The order in which a file's plugins were initialised.

@@ -1,6 +1,7 @@
 //! 10: events and services.
 
 use crate::{
+    calls::{alive, requires},
     messenger::{Messenger, configure, control, errors, messenger, metrics, publish, started},
     world::World,
 };
@@ -82,26 +83,30 @@ async fn r10_2_2_names_match_exactly() {
 
 #[tokio::test]
 async fn r10_2_3_only_running_plugins_receive() {
-    let all = [publisher(), listener("gone", ""), listener("off", ""), listener("p", "")];
+    let tells = messenger("publisher", json!({"debug": true}));
+    let all = [tells, listener("gone", ""), listener("off", ""), listener("p", "")];
     let (world, client) = started(&all).await;
+    world.until_log("publisher debugs").await;
     let disabled = all[2].clone().entry(json!({"enabled": false}));
     configure(&world, &[all[0].clone(), disabled, all[3].clone()]);
     world.until_status("off", "unloaded").await;
     world.until("gone to go", || async { world.health("gone").await.is_ok_and(|h| h.status == "unloaded") }).await;
     publish(&client, "publisher", "user.created", json!(1)).await;
     assert_eq!(world.traced(1).await, ["p user.created 1 from publisher"]);
-    stop_all(&world).await;
+    // What is handed to p alone cannot come to others late.
+    world.until_log("Event published: user.created: 1 subscribers").await;
+    world.stop_all().await.unwrap();
     client.events().publish("user.created", 2).await.unwrap();
     client.events().publish("user.created", 3).await.unwrap();
     let metric = "rockstar_plugin_event_delivered_count{plugin=\"p\"} 1";
     assert!(metrics(&world).await.contains(metric), "{}", metrics(&world).await);
     assert_eq!(world.trace().len(), 1, "{:?}", world.trace());
-}
-
-async fn stop_all(world: &World) {
-    use rockstar_proto::{app::plugin_manager_client::PluginManagerClient, types::Empty};
-    let channel = world.channel().await.unwrap();
-    PluginManagerClient::new(channel).stop_all(Empty {}).await.unwrap();
+    // One after another: what was meant for p before would be here, or be missed, before.
+    world.start_all().await.unwrap();
+    publish(&client, "publisher", "user.created", json!(4)).await;
+    assert_eq!(world.traced(2).await, ["p user.created 1 from publisher", "p user.created 4 from publisher"]);
+    let dropped = "rockstar_plugin_event_dropped_count{plugin=\"p\"}";
+    assert!(!metrics(&world).await.contains(dropped), "{}", metrics(&world).await);
 }
 
 #[tokio::test]
@@ -139,6 +144,31 @@ async fn r10_3_3_service_not_found() {
     assert_eq!(import(&client, "auth-plugin", "UserService").await, not_found("auth-plugin", "UserService"));
     let old = call(&client, "auth-plugin", "GetUser", json!(123)).await;
     assert_eq!(old, not_found("auth-plugin", "UserService"));
+    // In status error: its first one is one too many.
+    let ill = users("ill").entry(json!({"error_threshold": {"max_errors": 1, "action": "disable"}}));
+    ill.install(&world);
+    configure(&world, &[messenger("client", json!({})), ill]);
+    world.until_status("ill", "running").await;
+    import(&client, "ill", "UserService").await.unwrap();
+    assert_eq!(call(&client, "ill", "GetUser", json!(7)).await, refused("no such user: 7"));
+    world.until_log("Plugin ill automatically disabled due to error threshold").await;
+    assert_eq!(world.health("ill").await.unwrap().status, "error");
+    assert_eq!(import(&client, "ill", "UserService").await, not_found("ill", "UserService"));
+    assert_eq!(call(&client, "ill", "GetUser", json!(123)).await, not_found("ill", "UserService"));
+    assert_not_found_once_stopped().await;
+}
+
+/// Neither by the application nor by a plugin whose Stop comes later.
+async fn assert_not_found_once_stopped() {
+    let p = alive("p", json!({"Initialize": "export Own"})).manifest(requires(&[("q", "*")]));
+    let world = World::started(&[alive("q", json!({"Stop": "import p Own"})), p]).await;
+    let client = Client::new(world.socket());
+    let asked = async || client.services().invoke::<Value>("p", "Own", "Version", Value::Null).await;
+    assert_eq!(asked().await, Ok(json!("1.0.0")));
+    world.stop_all().await.unwrap();
+    assert_eq!((world.status("p").await.as_str(), asked().await), ("stopped", not_found("p", "Own")));
+    let told = "q.import service not found: plugin 'p' does not export 'Own'";
+    assert_eq!(world.trace().last().unwrap(), told);
 }
 
 #[tokio::test]

@@ -135,11 +135,11 @@ impl Server {
     /// Waits until it answers; false if it ends.
     fn is_up(&self) -> bool {
         for _ in 0..STEPS {
-            if self.psql("postgres", "SELECT 1").status.success() {
-                return true;
-            }
             if self.process.lock().unwrap().try_wait().unwrap().is_some() {
                 return false;
+            }
+            if self.psql("postgres", "SELECT 1").status.success() {
+                return true;
             }
             std::thread::sleep(STEP);
         }

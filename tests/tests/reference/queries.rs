@@ -1,6 +1,10 @@
 //! Q: what is asked of plugins and their health.
 
-use crate::scene::{Scene, install, named, script, write};
+use crate::{
+    postgres::Postgres,
+    scene::{Scene, install, named, script, write},
+    tables::{column, rows},
+};
 use rockstar_proto::{app::LoadRequest, types::Empty};
 use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,16 +40,20 @@ async fn rq_2_list_plugins() {
     assert_eq!((of("off").loaded, of("off").enabled, of("off").status.as_str()), (false, false, "unloaded"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn rq_3_each_status_is_reached() {
-    let scene = Scene::unawaited(json!({"plugins": {}}), &[("off", json!({"enabled": false}))]).await;
+    let postgres = Postgres::start();
+    let file = json!({"plugins": {}, "backends": {"database": {"url": postgres.url()}}});
+    let scene = Scene::unawaited(file.clone(), &[("off", json!({"enabled": false}))]).await;
     let is = |plugin: &'static str, status: &'static str| {
-        let scene = &scene;
+        let (scene, postgres) = (&scene, &postgres);
         async move {
             assert_eq!(scene.world.health(plugin).await.unwrap().status, status);
             assert_eq!(scene.info(plugin).await.status, status);
             let labels = [("plugin", plugin), ("status", status)];
             assert_eq!(scene.metric("rockstar_plugin_status", &labels).await, Some(1.0), "{plugin} {status}");
+            let sql = format!("SELECT status FROM plugins WHERE name = '{plugin}'");
+            rows(&scene.world, postgres, &sql, |rows| column(rows, 0) == [status]).await;
         }
     };
     scene.world.until("the list", || async { !scene.list().await.is_empty() }).await;
@@ -63,7 +71,7 @@ async fn rq_3_each_status_is_reached() {
     is("p", "stopped").await;
     install(&scene.world, "bad");
     script(&scene.world.directory_of("bad").join("bad"), "exit 3");
-    write(&scene.world, &json!({"plugins": {}}), &[("bad", json!({}))]);
+    write(&scene.world, &file, &[("bad", json!({}))]);
     scene.world.until_status("bad", "error").await;
     is("bad", "error").await;
 }

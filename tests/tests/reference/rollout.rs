@@ -2,15 +2,18 @@
 //! of watching are asserted without waiting for them.
 
 use crate::{
+    app::App,
     calls::{alive, requires},
-    world::World,
+    postgres::Postgres,
+    tables::{column, rows},
+    world::{World, plugin},
 };
 use rockstar_core::{
     revision::RevisionId,
     rollout::{self, Amount, Failure, FailureClass, Input, Instance, Policy, Presence, Set, State},
 };
-use serde_json::json;
-use std::{collections::BTreeMap, sync::Arc};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 const WATCHED: i64 = 300_000;
 const TICK: i64 = 10_000;
@@ -144,14 +147,40 @@ fn rb_1_one_instance_is_watched_then_the_next() {
     assert_eq!((tried, fleet.on(1), fleet.state.stable), (1, 3, Some(only(1))));
 }
 
-#[tokio::test]
+/// One of several servers: the plugin's files and the engines are those of all, sidecar and trace its own.
+async fn server(files: &Path, engines: &Value) -> World {
+    let mut world = World::new();
+    let config = json!({"trace": world.path().join("trace")});
+    let entry = json!({
+        "name": "p", "path": files, "config": config, "permissions": {"filesystem": true}, "failure_policy": "open",
+    });
+    let file = json!({"framework": {"version": "1.5.0"}, "backends": engines, "plugins": {"plugins": [entry]}});
+    world.write("plugins.json", &file.to_string());
+    world.start();
+    world.until_status("p", "running").await;
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rb_2_a_reload_leaves_other_instances_alone() {
-    let first = World::started(&[alive("p", json!({}))]).await;
-    let second = World::started(&[alive("p", json!({}))]).await;
+    let (postgres, disk) = (Postgres::start(), World::new());
+    let engines = json!({"database": {"url": postgres.url()}});
+    let p = plugin("p", json!([{"type": "pre_request", "do": "fail no"}])).life(json!({}));
+    disk.install(&p);
+    let files = disk.directory_of("p");
+    let (first, second) = (server(&files, &engines).await, server(&files, &engines).await);
     let (pid, trace) = (second.pid_of("p"), second.trace());
+    disk.install(&p.version("1.1.0"));
     assert_eq!(first.post("/admin/plugins/p/reload").await.status, 200);
     assert_eq!(first.trace().len(), 6);
+    // What the new version does is seen in the tables of both.
+    assert_eq!(App::new(&first).await.get("/").await.status, 200);
+    let common = "SELECT count(*), sum(error_count) FROM rockstar_plugins WHERE name = 'p'";
+    rows(&first, &postgres, common, |rows| column(rows, 0) == ["2"] && column(rows, 1) == ["1"]).await;
     assert_eq!((second.pid_of("p"), second.trace()), (pid, trace));
+    assert_eq!((first.version("p").await.as_str(), second.version("p").await.as_str()), ("1.1.0", "1.0.0"));
+    let health = second.health("p").await.unwrap();
+    assert_eq!((health.status.as_str(), health.error_count), ("running", 0));
 }
 
 #[tokio::test]

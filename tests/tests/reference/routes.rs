@@ -64,6 +64,8 @@ async fn r4_1_3_a_handler_reads_the_request_and_answers() {
     let answer = app.get("/process?user_id=7").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"processed":true}"#));
     assert_eq!(world.trace(), ["p.post_request null by nobody", "p.post_request \"7\" by p"]);
+    let counted = "rockstar_p_processed{plugin=\"p\"} 2\n";
+    world.until("both requests to be counted", || async { world.metrics().await.contains(counted) }).await;
     let answer = http::request(app.address, "POST", "/show", &[("X-In", "abc")], "the body").await;
     assert_eq!(
         (answer.status, answer.headers["x-echo"].as_str(), answer.body.as_str()),

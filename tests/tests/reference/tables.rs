@@ -46,7 +46,7 @@ async fn scene(url: &str, plugins: &[(&str, Value)]) -> Scene {
 }
 
 /// Rows of fields, once they are as wanted.
-async fn rows(
+pub(crate) async fn rows(
     world: &World,
     postgres: &Postgres,
     sql: &str,
@@ -62,7 +62,7 @@ async fn rows(
     read()
 }
 
-fn column(rows: &[Vec<String>], index: usize) -> Vec<&str> {
+pub(crate) fn column(rows: &[Vec<String>], index: usize) -> Vec<&str> {
     rows.iter().map(|row| row[index].as_str()).collect()
 }
 

@@ -52,6 +52,7 @@ impl App {
             .route("/wait", get(wait))
             .route("/user", get(user))
             .route("/panic", get(panics))
+            .route("/heavy", get(heavy))
             .route("/stream", get(stream))
             .fallback(any(echo))
             .with_state(shared);
@@ -110,6 +111,11 @@ async fn wait(State(shared): State<Shared>) -> &'static str {
 
 async fn panics() -> &'static str {
     panic!("as asked")
+}
+
+/// Its head is more than a message to the sidecar may be.
+async fn heavy() -> [(&'static str, String); 1] {
+    [("x-large", "x".repeat(2 << 20))]
 }
 
 /// Its end comes only when it is told to go on.

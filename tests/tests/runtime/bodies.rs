@@ -3,7 +3,7 @@
 use crate::{
     app::{App, Load},
     http,
-    world::World,
+    world::{World, plugin},
 };
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -140,12 +140,22 @@ async fn a_reply_that_is_too_large_fails_alone() {
     let load = Load::new(app.address, "/large/10", 8);
     load.more(&world, 50).await;
     assert_eq!(app.get("/header/200000").await.headers["x-large"].len(), 200_000);
-    let large = app.get("/header/5000000").await;
-    assert_eq!(large.status, 500);
-    assert!(large.body.contains("is larger than 262144"), "{}", large.body);
+    assert_eq!(app.get("/header/5000000").await.status, 500);
+    world.until_log("is larger than 262144").await;
     load.more(&world, 50).await;
     assert!(load.end().await.iter().all(|answer| answer.status == 200));
     assert_eq!(world.pid_of("porter").unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_response_whose_head_is_too_large_to_tell_is_told_without_it() {
+    let world = World::started(&[plugin("p", json!([{"type": "post_response"}]))]).await;
+    let app = App::new(&world).await;
+    for path in ["/heavy", "/", "/heavy"] {
+        assert_eq!(app.get(path).await.status, 200);
+    }
+    let told = || world.trace().into_iter().filter(|line| line == "p.post_response 200").count();
+    world.until("the hooks", || async { told() == 3 }).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
-//! Processes that die under way: plugins, and the sidecar itself.
+//! Processes that die or hang under way: plugins, and the sidecar itself.
 
 use crate::{
     app::App,
     http,
-    world::{World, plugin},
+    world::{World, kill, plugin},
 };
 use serde_json::json;
+use std::path::Path;
 
 #[tokio::test]
 async fn a_hook_that_kills_its_process_harms_no_other() {
@@ -42,6 +43,30 @@ async fn a_closed_plugin_that_was_killed_is_never_skipped() {
         })
         .await;
     assert_eq!(world.health("other").await.unwrap().error_count, 0);
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_while_nobody_calls_it_is_noticed_and_replaced() {
+    let world = World::started(&[
+        plugin("hangs", json!([{"type": "pre_request", "priority": 200}])),
+        plugin("other", json!([{"type": "pre_request"}])),
+    ])
+    .await;
+    let (hung, other) = (world.pid_of("hangs").unwrap(), world.pid_of("other"));
+    kill("-STOP", hung);
+    // The next ping is sent within 10 s.
+    let text = "plugin process ended unexpectedly: no answer to a ping within 10s";
+    world.until_log(&format!("Plugin hangs crashed: {text}")).await;
+    world.until("its end", || async { !Path::new(&format!("/proc/{hung}")).exists() }).await;
+    world.until("another process", || async { world.pid_of("hangs").is_some_and(|pid| pid != hung) }).await;
+    world.until_status("hangs", "running").await;
+    let health = world.health("hangs").await.unwrap();
+    assert!(health.last_error.starts_with(text), "{}", health.last_error);
+    assert_eq!(health.error_count, 1);
+    let app = App::new(&world).await;
+    assert_eq!(app.get("/").await.status, 200);
+    assert_eq!(world.trace(), ["hangs.pre_request /", "other.pre_request /", "handler /"]);
+    assert_eq!((world.pid_of("other"), world.health("other").await.unwrap().error_count), (other, 0));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Plugins that try to get out, and what comes of it.
 
-use crate::world::{World, built};
+use crate::world::{World, built, skipped};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
@@ -105,7 +105,7 @@ pub(crate) fn enforced() -> bool {
     let parts = parts();
     let whole = parts["landlock"].as_u64() >= Some(3) && parts["filter"] == true && parts["notifications"] == true;
     if !whole {
-        eprintln!("SKIPPED: this kernel does not enforce the sandbox: {parts}");
+        skipped(&format!("this kernel does not enforce the sandbox: {parts}"));
     }
     whole
 }

@@ -6,10 +6,15 @@ use crate::{
     story::DemoApp,
     world::{World, plugin},
 };
-use rockstar_proto::app::{Seen, pipeline_client::PipelineClient};
+use rockstar_proto::app::{InterestSet, Seen, pipeline_client::PipelineClient};
 use serde_json::json;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// More than a stream that lags is ever left open.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn what_nobody_listens_to_needs_no_sidecar() {
@@ -40,15 +45,16 @@ async fn a_new_plugin_waits_for_every_application_and_ends_the_streams_that_lag(
     world.configure(&plugins);
     let later = sets.message().await.unwrap().unwrap();
     assert!(later.version > set.version);
-    let mut lags = false;
-    while let Some(next) = sets.message().await.transpose() {
-        lags |= next.is_err();
-        if lags {
-            break;
-        }
-    }
-    assert!(lags, "the stream stayed open");
+    // As soon as it runs, the stream is lost: to acknowledge it then would save one that was still waited for.
     world.until_status("second", "running").await;
+    seen.send(Seen { version: later.version, ping: 0 }).await.ok();
+    let end = timeout(PATIENCE, end_of(&mut sets)).await.expect("it ran before the stream was closed");
+    assert!(end.is_err(), "the stream ended as if all were well");
+}
+
+async fn end_of(sets: &mut Streaming<InterestSet>) -> Result<(), Status> {
+    while sets.message().await?.is_some() {}
+    Ok(())
 }
 
 #[tokio::test]
@@ -87,6 +93,8 @@ async fn a_worker_that_was_stopped_serves_nothing_around_a_plugin_that_came_mean
     world.install(&auth);
     world.configure(&[first, auth]);
     world.until_status("auth", "running").await;
+    // The worker cannot have acknowledged it.
+    world.until_log("application streams that did not acknowledge the new plugins").await;
     worker.signal("-CONT");
     for answer in asked {
         assert_ne!(answer.await.unwrap().status, 200);

@@ -7,7 +7,7 @@ use crate::{
     stock::admin,
     world::World,
 };
-use rockstar_app::Client;
+use rockstar_app::{CallError, Client};
 use serde_json::{Value, json};
 use std::{future::Future, time::Duration};
 use tokio::{
@@ -39,6 +39,24 @@ async fn calls_wait_while_a_service_is_replaced_for_longer_than_their_timeout_an
     assert!(answers.iter().any(|a| a.body == "2.0.0"), "none was held");
     assert_eq!(app.get("/").await.body, "2.0.0");
     assert_eq!((errors(&world, "a").await, errors(&world, "b").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_service_that_hangs_is_given_up_at_its_deadline_and_its_callers_are_told() {
+    // Its users come from p once the trace says `go`.
+    let hangs = messenger("q", json!({"relays": "p"})).entry(json!({"hook_timeout": "300ms"}));
+    let (world, client) = started(&[messenger("p", json!({"users": true})), hangs]).await;
+    let text = "service call timeout: UserService.GetUser exceeded 300ms timeout";
+    let late: Result<Value, CallError> = Err(CallError::Refused(text.to_owned()));
+    assert_eq!(client.services().invoke::<Value>("q", "UserService", "GetUser", 123).await, late);
+    control(&client, "p", "Import", json!(["q", "UserService"])).await.unwrap();
+    let call = || control(&client, "p", "Call", json!(["q", "GetUser", 123]));
+    assert_eq!(call().await, late);
+    let health = world.health("q").await.unwrap();
+    assert_eq!((health.error_count, health.last_error.as_str()), (2, text));
+    // The calls were given up, not the service.
+    world.tracer().note("go");
+    world.until("an answer", || async { call().await.is_ok_and(|user| user["name"] == "john") }).await;
 }
 
 #[tokio::test]

@@ -1,10 +1,14 @@
 //! Plugins with nothing but the stock gRPC library of their language (examples/stock): each implements the whole plugin
 //! service and uses the whole plugin context.
 
-use crate::{app::App, http, world::World};
+use crate::{
+    app::App,
+    http,
+    world::{World, skipped},
+};
 use serde_json::{Value, json};
 use std::{
-    env, fs,
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -30,7 +34,9 @@ async fn go_with_grpc_go() {
 
 #[tokio::test]
 async fn a_plugin_with_the_longest_name() {
-    check("javascript", format!("long-{}", "x".repeat(LONGEST - 5))).await;
+    for language in ["python", "javascript", "go"] {
+        check(language, format!("long-{}", "x".repeat(LONGEST - 5))).await;
+    }
 }
 
 async fn check(language: &str, name: String) {
@@ -71,8 +77,7 @@ fn prepared(language: &str) -> Option<PathBuf> {
         return Some(String::from_utf8(checked.stdout).unwrap().trim().into());
     }
     let said = String::from_utf8_lossy(&checked.stderr);
-    assert!(env::var_os("CI").is_none(), "the stock plugins must be prepared: {said}");
-    eprintln!("SKIPPED, the plugin in {language} is not prepared: {said}");
+    skipped(&format!("the stock plugin in {language} is not prepared: {said}"));
     None
 }
 
