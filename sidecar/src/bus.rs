@@ -35,6 +35,8 @@ pub const MAX_BYTES: usize = 16 << 20;
 /// One event must fit on the way to a plugin.
 pub const MAX_EVENT: usize = 250 << 10;
 
+const FULL: &str = "NATS does not take them in time";
+
 /// See the module.
 #[derive(Debug)]
 pub struct Bus {
@@ -72,6 +74,7 @@ pub enum PublishError {
     NoName,
     #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
     TooLarge { name: String, size: usize },
+    /// Not the publisher's fault.
     #[error("event '{name}' was not taken by NATS: {why}")]
     NotTaken { name: String, why: String },
 }
@@ -109,7 +112,9 @@ impl Bus {
             return Ok(());
         }
         let start = |address| Arc::new(Nats::start(address, Arc::clone(&self.registry), Arc::downgrade(self)));
-        self.engine.store(address.map(start));
+        if let Some(before) = self.engine.swap(address.map(start)) {
+            before.tell_unsent();
+        }
         Ok(())
     }
 
@@ -143,7 +148,7 @@ impl Bus {
         let source = event.source.clone();
         let (dropped, receipt) = nats.publish(event, self.overflow());
         if dropped > 0 {
-            unpublished(&self.registry, &source, dropped, "NATS does not take them in time");
+            unpublished(&self.registry, &source, dropped, FULL);
         }
         receipt
     }
@@ -163,8 +168,8 @@ impl Bus {
 
     fn post(&self, slot: &Arc<Slot>, event: Event) {
         let Pushed { dropped, idle } = slot.inbox.push(event, self.overflow());
-        if dropped > 0 {
-            lost(slot, dropped, "its queue of events is full");
+        if !dropped.is_empty() {
+            lost(slot, dropped.len(), "its queue of events is full");
         }
         if idle {
             let mut couriers = self.couriers.lock();

@@ -48,8 +48,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     }
     memory.close();
     manager.shut_down().await;
-    manager.shared().bus.finish().await;
-    tables.finish().await;
+    tokio::join!(manager.shared().bus.finish(), tables.finish());
     outcome
 }
 

@@ -30,8 +30,7 @@ pub(super) async fn run(arguments: &Arguments, path: &Path) -> Result<(), AppErr
         Err(error) = serve(arguments, path, file, text, &standalone) => Err(error),
     };
     manager.shut_down().await;
-    manager.shared().bus.finish().await;
-    tables.finish().await;
+    tokio::join!(manager.shared().bus.finish(), tables.finish());
     outcome
 }
 

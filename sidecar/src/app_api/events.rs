@@ -48,7 +48,7 @@ impl Events for Service {
 
 fn status(error: &PublishError) -> Status {
     match error {
-        PublishError::NotTaken { .. } => Status::unavailable(error.to_string()),
+        PublishError::NotTaken { .. } => Status::failed_precondition(error.to_string()),
         PublishError::NoName | PublishError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
     }
 }

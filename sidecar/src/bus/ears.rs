@@ -37,8 +37,8 @@ impl Ears {
 
     pub(super) fn hear(&self, event: Event, overflow: EventOverflow) {
         let Pushed { dropped, .. } = self.inbox.push(event, overflow);
-        let count = u64::try_from(dropped).unwrap_or(u64::MAX);
-        if dropped > 0 && self.dropped.fetch_add(count, Relaxed) == 0 {
+        let count = u64::try_from(dropped.len()).unwrap_or(u64::MAX);
+        if !dropped.is_empty() && self.dropped.fetch_add(count, Relaxed) == 0 {
             tracing::warn!("Events for the application are dropped: it does not take them out of its stream");
         }
     }

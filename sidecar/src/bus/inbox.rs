@@ -23,9 +23,10 @@ struct Queue {
 }
 
 /// What putting in an event led to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pushed {
-    pub(super) dropped: usize,
+    /// The numbers of events that found no room, be it this one or older ones.
+    pub(super) dropped: Vec<u64>,
     /// Nobody took events out so far: the caller must see to it that somebody does.
     pub(super) idle: bool,
 }
@@ -68,12 +69,13 @@ impl Inbox {
 }
 
 impl Queue {
-    fn push(&mut self, event: Event, overflow: EventOverflow) -> usize {
+    fn push(&mut self, event: Event, overflow: EventOverflow) -> Vec<u64> {
         let size = size(&event);
-        let mut dropped = 0;
+        let mut dropped = Vec::new();
         while self.events.len() >= MAX_EVENTS || self.bytes + size > MAX_BYTES {
-            dropped += 1;
-            if overflow == EventOverflow::DropNewest || self.pop().is_none() {
+            let oldest = if overflow == EventOverflow::DropNewest { None } else { self.pop() };
+            dropped.push(oldest.as_ref().unwrap_or(&event).sequence);
+            if oldest.is_none() {
                 return dropped;
             }
         }
@@ -103,7 +105,7 @@ mod tests {
 
     fn filled(overflow: EventOverflow) -> (Vec<u64>, usize) {
         let inbox = Inbox::default();
-        let dropped = (0..MAX_EVENTS as u64 + 5).map(|n| inbox.push(event(n, 1), overflow).dropped).sum();
+        let dropped = (0..MAX_EVENTS as u64 + 5).map(|n| inbox.push(event(n, 1), overflow).dropped.len()).sum();
         (std::iter::from_fn(|| inbox.take()).map(|e| e.sequence).collect(), dropped)
     }
 
@@ -118,10 +120,12 @@ mod tests {
     fn bytes_are_bounded_too() {
         let inbox = Inbox::default();
         let big = MAX_BYTES / 4;
-        let dropped: usize = (0..6).map(|n| inbox.push(event(n, big), EventOverflow::DropOldest).dropped).sum();
+        let dropped: usize = (0..6).map(|n| inbox.push(event(n, big), EventOverflow::DropOldest).dropped.len()).sum();
         assert_eq!(dropped, 2);
         assert_eq!(inbox.clear(), 4);
-        assert_eq!(inbox.push(event(9, MAX_BYTES), EventOverflow::DropNewest).dropped, 0);
+        assert!(inbox.push(event(9, MAX_BYTES), EventOverflow::DropNewest).dropped.is_empty());
+        assert_eq!(inbox.push(event(10, MAX_BYTES), EventOverflow::DropNewest).dropped, [10]);
+        assert_eq!(inbox.push(event(11, MAX_BYTES), EventOverflow::DropOldest).dropped, [9]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod supervisor;
 pub use address::{Address, AddressError};
 
 use super::{
-    Bus, Inbox,
+    Bus, FULL, Inbox,
     inbox::Pushed,
     receipts::{Receipt, Receipts},
 };
@@ -36,6 +36,8 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
+/// After three without an answer the server is away.
+const PING: Duration = Duration::from_secs(5);
 /// What the end of the sidecar waits for the last events to be taken.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -79,20 +81,32 @@ impl Nats {
         &self.address
     }
 
-    /// Gives how many events found no room, and what to wait for, unless the server is away and the event waits for it.
+    /// Gives how many events found no room, and what to wait for, unless the event waits for a server that is away.
     pub(super) fn publish(&self, event: Event, overflow: EventOverflow) -> (usize, Option<Receipt>) {
-        let receipt = self.outbox.is_connected().then(|| Receipts::expect(&self.outbox.receipts, event.sequence));
+        let own = event.sequence;
+        let receipt = Receipts::expect(&self.outbox.receipts, own);
         self.outbox.unsent.send_modify(|unsent| *unsent += 1);
         let Pushed { dropped, .. } = self.outbox.inbox.push(event, overflow);
-        self.outbox.done(dropped);
-        let is_kept = dropped == 0 || overflow == EventOverflow::DropOldest;
-        (dropped, receipt.filter(|_| is_kept))
+        for event in &dropped {
+            self.outbox.receipts.give(*event, Err(FULL.to_owned()));
+        }
+        self.outbox.done(dropped.len());
+        let is_awaited = dropped.contains(&own) || self.outbox.is_taken();
+        (dropped.len(), is_awaited.then_some(receipt))
     }
 
     pub(super) async fn finish(&self) {
         let mut unsent = self.outbox.unsent.subscribe();
         if timeout(LAST, unsent.wait_for(|unsent| *unsent == 0)).await.is_err() {
-            tracing::error!("{} events end with this sidecar: NATS did not take them", *unsent.borrow());
+            self.tell_unsent();
+        }
+    }
+
+    /// What it has not taken is lost with it.
+    pub(super) fn tell_unsent(&self) {
+        let unsent = *self.outbox.unsent.borrow();
+        if unsent > 0 {
+            tracing::error!("{unsent} events were lost: NATS at {} had not taken them at the end", self.address);
         }
     }
 }
@@ -100,6 +114,11 @@ impl Nats {
 impl Outbox {
     fn is_connected(&self) -> bool {
         self.client.get().is_some_and(|client| client.connection_state() == State::Connected)
+    }
+
+    /// Whether the server is there and takes events.
+    fn is_taken(&self) -> bool {
+        self.is_connected() && !self.receipts.are_late()
     }
 
     fn done(&self, count: usize) {
@@ -120,6 +139,7 @@ async fn connect(address: &Address) -> Connection {
         ConnectOptions::new()
             .name("rockstar-sidecar")
             .connection_timeout(CONNECTION_TIMEOUT)
+            .ping_interval(PING)
             .reconnect_delay_callback(|attempt| {
                 LONGEST_PAUSE.min(Duration::from_millis(50) * u32::try_from(attempt).unwrap_or(u32::MAX).min(100))
             })

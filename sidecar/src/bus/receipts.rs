@@ -3,7 +3,10 @@
 use parking_lot::Mutex;
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -13,9 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 type Outcome = Result<(), String>;
 
-/// By the event's number.
 #[derive(Debug, Default)]
-pub(super) struct Receipts(Mutex<HashMap<u64, oneshot::Sender<Outcome>>>);
+pub(super) struct Receipts {
+    /// By the event's number.
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Outcome>>>,
+    /// The last that was heard is that events have to be sent again.
+    late: AtomicBool,
+}
 
 /// One publisher's; forgotten when dropped.
 pub(super) struct Receipt {
@@ -27,13 +34,22 @@ pub(super) struct Receipt {
 impl Receipts {
     pub(super) fn expect(this: &Arc<Self>, event: u64) -> Receipt {
         let (sender, outcome) = oneshot::channel();
-        this.0.lock().insert(event, sender);
+        this.waiting.lock().insert(event, sender);
         Receipt { receipts: Arc::downgrade(this), event, outcome }
     }
 
     pub(super) fn give(&self, event: u64, outcome: Outcome) {
         // Perhaps nobody waits, or no longer.
-        self.0.lock().remove(&event).and_then(|waiting| waiting.send(outcome).ok());
+        self.waiting.lock().remove(&event).and_then(|waiting| waiting.send(outcome).ok());
+    }
+
+    pub(super) fn set_late(&self, late: bool) {
+        self.late.store(late, Relaxed);
+    }
+
+    /// Then nobody should wait.
+    pub(super) fn are_late(&self) -> bool {
+        self.late.load(Relaxed)
     }
 }
 
@@ -43,7 +59,12 @@ impl Receipt {
         match timeout(PATIENCE, &mut self.outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err("the engine of events was changed".to_owned()),
-            Err(_) => Ok(()),
+            Err(_) => {
+                if let Some(receipts) = self.receipts.upgrade() {
+                    receipts.set_late(true);
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -51,7 +72,7 @@ impl Receipt {
 impl Drop for Receipt {
     fn drop(&mut self) {
         if let Some(receipts) = self.receipts.upgrade() {
-            receipts.0.lock().remove(&self.event);
+            receipts.waiting.lock().remove(&self.event);
         }
     }
 }
@@ -69,8 +90,9 @@ mod tests {
         receipts.give(1, Ok(()));
         receipts.give(7, Ok(()));
         assert_eq!((one.wait().await, two.wait().await), (Ok(()), Err("too large".to_owned())));
+        assert!(!receipts.are_late());
         assert_eq!(three.wait().await, Ok(()));
-        assert!(receipts.0.lock().is_empty());
+        assert!(receipts.are_late() && receipts.waiting.lock().is_empty());
         let last = Receipts::expect(&receipts, 4);
         drop(receipts);
         last.wait().await.unwrap_err();

@@ -1,7 +1,7 @@
 //! Events: those that the plugin publishes, and those that it listens to.
 
 use super::{Context, register::full};
-use crate::instance::Subscription;
+use crate::{bus::PublishError, instance::Subscription};
 use rockstar_proto::{
     plugin::{Event, Registration, Result as Outcome},
     types::failure::Class,
@@ -21,6 +21,9 @@ impl Context {
                 self.slot.traffic.published();
                 self.instance.debug(&format!("Event published: {name}: {published}"));
                 None
+            }
+            Err(error @ PublishError::NotTaken { .. }) => {
+                Some(self.failure(Class::Unreachable, "PublishEvent", error.to_string()))
             }
             Err(error) => Some(self.failed(Class::Returned, "PublishEvent", error.to_string())),
         };

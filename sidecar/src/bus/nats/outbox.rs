@@ -57,27 +57,33 @@ async fn send(
         let message = message.message_id(format!("{origin}-{}", event.sequence));
         let accepted = connection.jetstream.send_publish(connection.scope.subject(&event.name), message).await;
         sending.push(async move {
-            let outcome = match accepted {
+            let taken = match accepted {
                 Ok(accepted) => accepted.await.map(drop),
                 Err(error) => Err(error),
             };
-            match outcome {
+            let sent = match taken {
                 Ok(()) => Sent::Yes(event.sequence),
                 Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                     Sent::Never(event, error.to_string())
                 }
                 Err(_) => Sent::Again(event),
-            }
+            };
+            outbox.told(sent, registry)
         });
     }
-    join_all(sending).await.into_iter().filter_map(|sent| outbox.again(sent, registry)).collect()
+    join_all(sending).await.into_iter().flatten().collect()
 }
 
 impl Outbox {
-    fn again(&self, sent: Sent, registry: &Registry) -> Option<Event> {
+    /// Tells who waits for it; gives the event if it must be sent again, which nobody waits for.
+    fn told(&self, sent: Sent, registry: &Registry) -> Option<Event> {
+        self.receipts.set_late(matches!(sent, Sent::Again(_)));
         let (sequence, outcome) = match sent {
             Sent::Yes(sequence) => (sequence, Ok(())),
-            Sent::Again(event) => return Some(event),
+            Sent::Again(event) => {
+                self.receipts.give(event.sequence, Ok(()));
+                return Some(event);
+            }
             Sent::Never(event, error) => {
                 super::super::unpublished(registry, &event.source, 1, &error);
                 (event.sequence, Err(error))
