@@ -164,6 +164,10 @@ impl Standalone {
     pub async fn load_one(&self, entry: &Entry) -> Result<(), ManagerError> {
         let target = self.target_as_found(entry).await.map_err(ManagerError::Load)?;
         if !entry.enabled {
+            let name = target.name();
+            if self.manager.is_loaded(name) {
+                return Err(ManagerError::AlreadyLoaded(name.to_owned()));
+            }
             self.manager.mention(&target.assignment.plugin.clone(), &entry.policies, Some(target), None);
             return Ok(());
         }

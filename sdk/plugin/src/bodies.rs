@@ -171,6 +171,11 @@ impl Bodies {
         }
     }
 
+    /// Of a response that is not given.
+    pub(crate) fn withdraw(&self, body: Option<u64>) {
+        body.and_then(|id| self.offered.lock().remove(&id));
+    }
+
     /// The reverse, where host and plugin are one process.
     pub(crate) async fn gather(&self, body: &mut Body) -> Result<(), Error> {
         let Some(id) = body.transfer() else { return Ok(()) };

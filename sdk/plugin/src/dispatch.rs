@@ -34,13 +34,16 @@ pub(crate) async fn answer(ctx: &PluginContext, mut call: Call) -> Reply {
 /// The same as it goes over the wire: bodies that are too large for a message wait for the host to come for them.
 pub(crate) async fn reply(ctx: &PluginContext, call: Call) -> Reply {
     let mut reply = answer(ctx, call).await;
+    let mut offered = None;
     if let Some(body) = reply.reply.as_mut().and_then(reply::Reply::body_mut) {
         ctx.bodies().fit(body);
+        offered = body.transfer();
     }
     match reply.encoded_len() {
         size if size > MAX_FRAME => {
             // The host will not come back to it.
             ctx.cancel(reply.id);
+            ctx.bodies().withdraw(offered);
             refused(reply.id, Class::Returned, format!("reply of {size} bytes is larger than {MAX_FRAME}"))
         }
         _ => reply,
