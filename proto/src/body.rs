@@ -21,6 +21,10 @@ pub const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Calls that are broken off before they began, more than which HTTP/2 takes for an attack.
 pub const BROKEN_OFF: usize = 4096;
 
+/// Pieces that still come of bodies which nobody reads any more, more than which HTTP/2 takes for an attack: on a
+/// connection that cannot be made again, there are never enough of them to end it.
+pub const LATE_PIECES: usize = usize::MAX;
+
 /// Requests whose bodies one plugin reads at once.
 pub const MAX_UPLOADS: usize = 64;
 

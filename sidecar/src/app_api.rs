@@ -16,7 +16,7 @@ use rockstar_proto::{
         events_server::EventsServer, metrics_server::MetricsServer, plugin_manager_server::PluginManagerServer,
         services_server::ServicesServer,
     },
-    body::{BROKEN_OFF, CONNECTION_WINDOW, STREAM_WINDOW},
+    body::{BROKEN_OFF, CONNECTION_WINDOW, LATE_PIECES, STREAM_WINDOW},
 };
 use std::{
     fs, io,
@@ -81,6 +81,7 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_pending_accept_reset_streams(Some(BROKEN_OFF))
+        .http2_max_local_error_reset_streams(Some(LATE_PIECES))
         .add_service(pipeline::service(Pipeline::new(Arc::clone(manager.registry()))))
         .add_service(MetricsServer::new(metrics::Service(Arc::clone(&manager))))
         .add_service(EventsServer::new(events::Service::new(Arc::clone(&shared.bus))))

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use rand::Rng;
 use rockstar_proto::{
     app::{InterestSet, Seen, pipeline_client::PipelineClient},
-    body::{CONNECTION_WINDOW, STREAM_WINDOW},
+    body::{CONNECTION_WINDOW, LATE_PIECES, STREAM_WINDOW},
 };
 use std::{
     future::Future,
@@ -235,7 +235,7 @@ async fn opened<T>(open: impl Future<Output = Result<T, Status>>) -> Result<T, S
 
 /// Any host name will do: it is not looked up.
 fn endpoint() -> Endpoint {
-    Endpoint::from_static("http://localhost")
+    Endpoint::from_static("http://localhost").http2_max_local_error_reset_streams(LATE_PIECES)
 }
 
 fn dial(socket: &Path) -> impl Fn(Uri) -> BoxFuture<'static, io::Result<TokioIo<UnixStream>>> + Clone + use<> {

@@ -2,7 +2,7 @@
 
 use crate::{ManifestError, Plugin, PluginContext, host::Host, manifest, service::PluginService};
 use rockstar_proto::{
-    body::{BROKEN_OFF, CONNECTION_WINDOW, STREAM_WINDOW},
+    body::{BROKEN_OFF, CONNECTION_WINDOW, LATE_PIECES, STREAM_WINDOW},
     plugin::plugin_server::PluginServer,
 };
 use std::{env, future::Future, io, path::PathBuf, process::ExitCode};
@@ -87,6 +87,7 @@ impl<P: Plugin> Server<P> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_max_pending_accept_reset_streams(Some(BROKEN_OFF))
+            .http2_max_local_error_reset_streams(Some(LATE_PIECES))
             .add_service(service)
             .serve_with_incoming(UnixListenerStream::new(listener));
         tokio::select! {

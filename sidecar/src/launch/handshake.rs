@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rockstar_core::{duration, manifest::Manifest};
 use rockstar_proto::{
-    body::{CONNECTION_WINDOW, STREAM_WINDOW},
+    body::{CONNECTION_WINDOW, LATE_PIECES, STREAM_WINDOW},
     methods::METHODS,
     plugin::{self, Description},
 };
@@ -128,6 +128,7 @@ async fn channel(stream: UnixStream) -> Result<Channel, tonic::transport::Error>
     Endpoint::from_static("http://localhost")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_local_error_reset_streams(LATE_PIECES)
         .connect_with_connector(connector)
         .await
 }
