@@ -59,12 +59,8 @@ struct Place {
 }
 
 impl Gate {
-    /// Goes through, or waits by the queue's rules. Each success is paired with one `leave`.
-    pub async fn pass(&self, deadline: Instant, inside: bool) -> Result<Turn, Refusal> {
-        self.pass_in_turn(Turn::default(), deadline, inside).await
-    }
-
-    /// The same for one that had its turn before; it goes to the head of the queue.
+    /// Goes through, or waits by the queue's rules; one that had its turn before, at the head of the queue. Each success
+    /// is paired with one `leave`.
     pub async fn pass_in_turn(&self, mut turn: Turn, deadline: Instant, inside: bool) -> Result<Turn, Refusal> {
         while !self.try_pass(inside) {
             if let Some(place) = self.queue_up(turn.is_one())? {
@@ -198,12 +194,11 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let Some(leaving) = self.0.take() else { return };
-        loop {
-            let Some(next) = leaving.next() else { return };
+        while let Some(next) = leaving.next() {
             match next.send(Self(Some(Arc::clone(&leaving)))) {
                 Ok(()) => return,
                 // It gave up.
-                Err(mut turn) => drop(turn.0.take()),
+                Err(mut turn) => turn.0 = None,
             }
         }
     }
@@ -234,6 +229,12 @@ impl Hold {
 mod tests {
     use super::*;
     use std::{sync::Arc, time::Duration};
+
+    impl Gate {
+        async fn pass(&self, deadline: Instant, inside: bool) -> Result<Turn, Refusal> {
+            self.pass_in_turn(Turn::default(), deadline, inside).await
+        }
+    }
 
     fn queue(strategy: QueueStrategy, timeout: u64, max_size: u32) -> Queue {
         Queue { strategy, timeout: Duration::from_secs(timeout), max_size }
