@@ -16,4 +16,6 @@ pub mod resolve;
 pub mod revision;
 pub mod rollout;
 pub mod sandbox;
+pub mod termination;
+pub mod text;
 pub mod threshold;

@@ -11,6 +11,8 @@ pub struct Publication {
     pub plan_generation: u64,
     pub framework_version: String,
     pub sandbox: String,
+    /// The host has no stable set yet.
+    pub first_set: bool,
     pub backends: Option<Backends>,
     /// In load order.
     pub target: Vec<Assignment>,
@@ -35,6 +37,7 @@ impl Publication {
             bodies: wanted.map(|body| RevisionBody::clone(body)).collect(),
             sandbox: self.sandbox.clone(),
             backends: self.backends.clone(),
+            first_set: self.first_set,
         }
     }
 

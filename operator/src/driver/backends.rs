@@ -24,7 +24,7 @@ pub(super) fn told(spec: &PluginHostSpec, values: &Values) -> Option<Backends> {
     });
     let config = Some(types::Map::from(&config(spec, values).unwrap_or_default()));
     let event_overflow = spec.event_overflow().name().to_owned();
-    Some(Backends { database_url, cache_url, storage_url, events_url, config, event_overflow })
+    Some(Backends { database_url, cache_url, storage_url, events_url, config, event_overflow, kept: Vec::new() })
 }
 
 /// The PostgreSQL role of both database and storage.

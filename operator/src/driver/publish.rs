@@ -119,6 +119,7 @@ impl Press<'_> {
             plan_generation: u64::try_from(assignment.generation).unwrap_or_default(),
             framework_version: self.settings.framework.to_string(),
             sandbox: sandbox(host.spec.sandbox()).to_owned(),
+            first_set: self.memory.state.stable.is_none(),
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),
             bodies: self.bodies_of([&assignment.target, &assignment.fallback]),
@@ -159,6 +160,8 @@ impl Press<'_> {
             permissions: self.permissions(entry, revision.as_deref()),
             policies_json: self.policies(entry),
             reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
+            keep_config: false,
+            keep_policies: false,
         };
         self.told.insert(id.clone(), told.clone());
         Some(told)

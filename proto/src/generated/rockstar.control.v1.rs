@@ -55,6 +55,9 @@ pub struct Report {
     /// answer to the snapshot, one a change group
     #[prost(message, repeated, tag = "7")]
     pub groups: ::prost::alloc::vec::Vec<GroupState>,
+    /// it was ready at least once since its pod began, also before a restart of the sidecar
+    #[prost(bool, tag = "8")]
+    pub served: bool,
 }
 /// ACK or NACK of one change group of the snapshot plan_generation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -146,6 +149,10 @@ pub struct PluginState {
     /// "N/MAX errors in WINDOW", while it is disabled or alerts because of it; "" = neither
     #[prost(string, tag = "11")]
     pub threshold_exceeded: ::prost::alloc::string::String,
+    /// CamelCase, why it cannot answer, or what it refused: CrashBudgetExhausted, CrashedInGracePeriod, InitializeFailed,
+    /// DisabledByErrorThreshold, ConfigChangeRefused, SecretRefused, …; "" = nothing of that kind.
+    #[prost(string, tag = "12")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FailureRecord {
@@ -164,9 +171,12 @@ pub struct FailureRecord {
     pub message: ::prost::alloc::string::String,
     #[prost(sint64, tag = "7")]
     pub at_unix_ms: i64,
-    /// accepted when it failed: tells attempts apart
+    /// of the snapshot that was being applied when it failed: tells attempts apart
     #[prost(uint64, tag = "8")]
     pub plan_generation: u64,
+    /// the sidecar ended uncleanly while several groups were on trial: it counts for their set, not for each
+    #[prost(bool, tag = "9")]
+    pub shared: bool,
 }
 /// Nested message and enum types in `FailureRecord`.
 pub mod failure_record {
@@ -212,7 +222,7 @@ pub mod failure_record {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToInstance {
-    #[prost(oneof = "to_instance::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "to_instance::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<to_instance::Message>,
 }
 /// Nested message and enum types in `ToInstance`.
@@ -229,6 +239,9 @@ pub mod to_instance {
         FailureSeen(super::FailureSeen),
         #[prost(message, tag = "4")]
         KeepReady(super::KeepReady),
+        /// at once, whatever else is under way
+        #[prost(message, tag = "5")]
+        Withdraw(super::Withdraw),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -258,6 +271,9 @@ pub struct Snapshot {
     /// live; absent = all embedded
     #[prost(message, optional, tag = "9")]
     pub backends: ::core::option::Option<Backends>,
+    /// the host has no stable set yet: a failed Closed plugin keeps the instance from being ready
+    #[prost(bool, tag = "10")]
+    pub first_set: bool,
 }
 /// Engines behind what plugins use, by address with credentials; "" = embedded in the sidecar.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -276,6 +292,10 @@ pub struct Backends {
     /// drop_newest | drop_oldest; "" = drop_newest
     #[prost(string, tag = "6")]
     pub event_overflow: ::prost::alloc::string::String,
+    /// database | cache | storage | events | config: its value cannot be read now; the instance keeps what it has, and one
+    /// that has nothing takes what is given here.
+    #[prost(string, repeated, tag = "7")]
+    pub kept: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignment {
@@ -295,6 +315,13 @@ pub struct Assignment {
     /// reload when it changes
     #[prost(string, tag = "6")]
     pub reload_at: ::prost::alloc::string::String,
+    /// The values cannot be read now, or do not fit this revision: the instance keeps the configuration that it has for the
+    /// revision, and takes `config` only where it has none.
+    #[prost(bool, tag = "7")]
+    pub keep_config: bool,
+    /// the same for policies_json and reload_at
+    #[prost(bool, tag = "8")]
+    pub keep_policies: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevisionBody {
@@ -317,6 +344,24 @@ pub struct Moved {
 pub struct FailureSeen {
     #[prost(string, repeated, tag = "1")]
     pub ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// Takes away, and never gives: the instance cuts the snapshot that it follows accordingly. A later snapshot may give again.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Withdraw {
+    /// to be unloaded
+    #[prost(string, repeated, tag = "1")]
+    pub plugins: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// of plugins that stay
+    #[prost(message, repeated, tag = "2")]
+    pub permissions: ::prost::alloc::vec::Vec<Allowed>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Allowed {
+    #[prost(string, tag = "1")]
+    pub plugin: ::prost::alloc::string::String,
+    /// all that it may still use
+    #[prost(string, repeated, tag = "2")]
+    pub permissions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeepReady {

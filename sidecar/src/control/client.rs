@@ -238,7 +238,7 @@ impl Talk<'_> {
             }
             to_instance::Message::FailureSeen(seen) => self.memory().heard(&seen.ids),
             to_instance::Message::KeepReady(keep) => self.readiness.keep(keep.keep),
-            to_instance::Message::Moved(_) => {}
+            to_instance::Message::Withdraw(_) | to_instance::Message::Moved(_) => {}
         }
     }
 

@@ -163,6 +163,7 @@ impl Entry {
             message: self.message.clone(),
             at_unix_ms: self.at_unix_ms,
             plan_generation: self.plan_generation,
+            shared: false,
         }
     }
 }

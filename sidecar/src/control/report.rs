@@ -34,6 +34,7 @@ pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, 
         revisions,
         sandbox: manager.confiner().parts().status(),
         groups: progress.groups.clone(),
+        served: false,
     }
 }
 
@@ -54,6 +55,7 @@ fn plugin(manager: &Manager, info: &PluginInfo) -> PluginState {
         disabled_by_threshold: info.state.disabled_by_threshold,
         acknowledged: info.state.acknowledged,
         threshold_exceeded: exceeded.map(|alarm| alarm.to_string()).unwrap_or_default(),
+        reason: String::new(),
     }
 }
 
