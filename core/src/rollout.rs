@@ -16,9 +16,9 @@ mod state;
 mod summary;
 mod target;
 
-pub use input::{Amount, Failure, FailureClass, Input, Instance, OnFailure, Policy, Presence};
+pub use input::{Amount, Down, Failure, FailureClass, Input, Instance, OnFailure, Policy, Presence};
 pub use output::{Assignment, Change, Event, FailureNote, Judged, Plan, Summary, Totals, Verdict};
-pub use state::{Failed, Proof, Settling, State, Trial};
+pub use state::{Failed, MAX_STATE, Proof, Settling, State, Trial};
 
 use crate::revision::RevisionId;
 use fleet::Fleet;
@@ -36,13 +36,16 @@ const SHOWN: usize = 5;
 pub fn judge(state: &State, input: &Input) -> Judged {
     let fleet = Fleet::new(input);
     let (before, mut state, mut events) = (state, state.clone(), Vec::new());
+    state.not_after(input.now);
     judge::take_away(&mut state, input);
-    judge::forget(&mut state, input);
-    judge::prove(&mut state, &fleet, input.now, &mut events);
+    judge::forget(&mut state, input, &fleet);
+    judge::prove(&mut state, &fleet, input, &mut events);
     judge::strike(&mut state, &fleet);
     judge::condemn(&mut state, input, &fleet, &mut events);
-    judge::note_return(&mut state, &fleet, &mut events);
-    judge::promote(&mut state, input, &fleet, &mut events);
+    if !input.recovering {
+        judge::note_return(&mut state, &fleet, &mut events);
+        judge::promote(&mut state, input, &fleet, &mut events);
+    }
     let changed = state.stable != before.stable || state.target != before.target;
     Judged { state, events, changed }
 }
@@ -54,13 +57,14 @@ pub fn plan(judged: Judged, wanted: &Set, input: &Input) -> Plan {
     let Judged { mut state, mut events, changed } = judged;
     let adopted = target::adopt(&mut state, wanted, input, &mut events);
     if adopted {
-        judge::prove(&mut state, &fleet, input.now, &mut events);
+        judge::prove(&mut state, &fleet, input, &mut events);
     }
     let raised = raise(&mut state, input, adopted || changed);
     let moves = moves::decide(&mut state, input, &fleet);
     let assignments = assign::assign(&mut state, &fleet, moves.told, raised);
     let deadline = progress::note_progress(&mut state, input, &fleet, moves.held, &mut events);
     let settled = state.settling.as_ref().map(Settling::due);
+    state.fit();
     Plan {
         assignments,
         next_deadline: [deadline, settled, moves.turn_ends].into_iter().flatten().min(),

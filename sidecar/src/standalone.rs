@@ -256,7 +256,7 @@ impl Standalone {
             let candidate = (!failed.contains_key(name)).then(|| node(target)).flatten();
             let stable = running.get(name).and_then(|t| node(t));
             let priority = target.assignment.policies.priority;
-            (name.clone(), Member { candidate, stable, priority, place: target.place })
+            (name.clone(), Member { candidate, stable, priority, place: target.place, opaque: None })
         };
         let framework = (*self.manager.framework()).clone();
         let input = Input { framework, plugins: targets.iter().map(member).collect() };

@@ -1,6 +1,7 @@
-//! Change groups: changed plugins joined by required dependencies, which move, fail and are promoted together. Pure.
+//! Change groups: changed plugins joined by dependencies, which move, fail and are promoted together. An optional dependency
+//! joins where one of the two versions does not fit it: its plugin may be absent, but not there in another version. Pure.
 
-use super::{Set, load_order};
+use super::{Need, Set, load_order};
 use petgraph::unionfind::UnionFind;
 use std::collections::BTreeMap;
 
@@ -26,11 +27,17 @@ fn join(changed: &[String], sets: [&Set; 2]) -> UnionFind<usize> {
     let mut joined = UnionFind::new(changed.len());
     for (name, at) in &positions {
         let needs = sets.iter().filter_map(|set| set.get(*name)).flat_map(|member| &member.node.dependencies);
-        for other in needs.filter(|need| !need.optional).filter_map(|need| positions.get(need.name.as_str())) {
+        for other in needs.filter(|need| binds(need, sets)).filter_map(|need| positions.get(need.name.as_str())) {
             joined.union(*at, *other);
         }
     }
     joined
+}
+
+/// Tells whether the plugins may not be of different sets: always where the one requires the other.
+fn binds(need: &Need, sets: [&Set; 2]) -> bool {
+    let misfits = |set: &Set| set.get(&need.name).is_some_and(|member| !need.constraint.matches(&member.node.version));
+    !need.optional || sets.into_iter().any(misfits)
 }
 
 fn gather(changed: Vec<String>, joined: &UnionFind<usize>) -> Vec<ChangeGroup> {

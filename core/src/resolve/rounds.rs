@@ -133,7 +133,7 @@ impl<'a> Settled<'a> {
         (hopeless, hopeful)
     }
 
-    fn unmet_needs(&self, at: usize, choice: &Choice<'a>) -> impl Iterator<Item = Edge<'a>> {
+    fn unmet_needs<'s>(&'s self, at: usize, choice: &'s Choice<'a>) -> impl Iterator<Item = Edge<'a>> + use<'s, 'a> {
         self.needs_of(at, choice).filter(|edge| !edge.need.is_met(self.version(edge.to)))
     }
 
@@ -203,9 +203,10 @@ impl<'a> Settled<'a> {
         edge.need.is_met(stable.map(|choice| &choice.node.version)).then_some(at)
     }
 
-    /// Without those on itself: they are cycles.
-    fn needs_of<'s>(&self, at: usize, choice: &'s Choice<'a>) -> impl Iterator<Item = Edge<'a>> + use<'s, 'a> {
-        choice.needs.iter().copied().filter(move |edge| edge.to != Some(at))
+    /// Without those on itself: they are cycles. What cannot be read is taken for what is needed.
+    fn needs_of<'s>(&'s self, at: usize, choice: &'s Choice<'a>) -> impl Iterator<Item = Edge<'a>> + use<'s, 'a> {
+        let is_opaque = |to: usize| self.plugins.get(to).is_some_and(|plugin| plugin.member.opaque.is_some());
+        choice.needs.iter().copied().filter(move |edge| edge.to != Some(at) && !edge.to.is_some_and(is_opaque))
     }
 
     fn fits_framework(&self, choice: &Choice<'_>) -> bool {
@@ -249,7 +250,8 @@ impl<'a> Settled<'a> {
 
     pub(super) fn target(&self) -> BTreeMap<String, RevisionId> {
         let chosen = |(at, plugin): (usize, &Plugin<'_>)| {
-            self.choice(at).map(|choice| (plugin.name.to_owned(), choice.revision.clone()))
+            let revision = self.choice(at).map(|choice| choice.revision).or(plugin.member.opaque.as_ref());
+            revision.map(|revision| (plugin.name.to_owned(), revision.clone()))
         };
         self.plugins.iter().enumerate().filter_map(chosen).collect()
     }

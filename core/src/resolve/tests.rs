@@ -314,6 +314,8 @@ fn change_groups_move_what_belongs_together() {
         ("gone-too", "1.0.0", &[]),
         ("same", "1.0.0", &["cache *", "log *"]),
         ("wishes", "1.0.0", &["?log *"]),
+        ("metrics", "1.0.0", &[]),
+        ("insists", "1.0.0", &["?metrics <2.0.0"]),
     ]);
     let new = set(&[
         ("cache", "2.0.0", &[]),
@@ -321,10 +323,12 @@ fn change_groups_move_what_belongs_together() {
         ("log", "2.0.0", &[]),
         ("same", "1.0.0", &["cache *", "log *"]),
         ("wishes", "2.0.0", &["?log *"]),
+        ("metrics", "2.0.0", &[]),
+        ("insists", "2.0.0", &["?metrics >=2.0.0"]),
         ("fresh", "1.0.0", &["auth *"]),
     ]);
     let groups = change_groups(&old, &new).into_iter().map(|group| group.plugins).collect::<Vec<_>>();
-    assert_eq!(groups, vec![vec!["cache", "auth", "fresh"], vec!["log"], vec!["gone-too", "leaving"], vec!["wishes"]]);
+    assert_eq!(groups, vec![vec!["cache", "auth", "fresh"], vec!["log"], vec!["gone-too", "leaving"], vec!["wishes"], vec!["metrics", "insists"]]);
     assert_eq!(change_groups(&new, &new), []);
 }
 
@@ -353,7 +357,7 @@ fn arbitrary_input() -> impl Strategy<Value = Input> {
             let name_it = |kind: &str, node: Node| (RevisionId(format!("{name}-{kind}")), node);
             let stable = stable.map(|node| name_it("s", node));
             let candidate = if unchanged { stable.clone() } else { candidate.map(|node| name_it("c", node)) };
-            (name, Member { candidate, stable, priority, place: 0 })
+            (name, Member { candidate, stable, priority, ..Member::default() })
         };
         Input { framework: Version::new(1, 5, 0), plugins: members.into_iter().enumerate().map(member).collect() }
     })
@@ -462,7 +466,7 @@ proptest! {
         };
         let renamed = input.plugins.iter().map(|(name, member)| {
             let (candidate, stable) = (member.candidate.as_ref().map(rename_node), member.stable.as_ref().map(rename_node));
-            (rename(name), Member { candidate, stable, ..*member })
+            (rename(name), Member { candidate, stable, ..member.clone() })
         });
         let renamed = Input { framework: input.framework.clone(), plugins: renamed.collect() };
         let first = resolve(&input).target.into_iter().map(|(name, id)| (rename(&name), id)).collect::<BTreeMap<_, _>>();

@@ -98,6 +98,16 @@ impl<'a> View<'a> {
         self.connected() && heard && !self.instance.moving
     }
 
+    /// It is away since before this operator began: what it runs and was told nobody knows.
+    pub(super) fn unknown(&self) -> bool {
+        self.instance.presence == Presence::Away && self.told.is_none() && !self.instance.new
+    }
+
+    /// It is one of those that answer requests.
+    pub(super) fn should_serve(&self) -> bool {
+        self.live() && !self.instance.new && (self.connected() || self.instance.expected)
+    }
+
     /// Whether it runs, or may run by now, a set that is marked.
     pub(super) fn may_run(&self, marked: &[bool]) -> bool {
         marked[self.serving] || !self.settled() && self.promised().any(|set| marked[set])

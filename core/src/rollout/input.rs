@@ -17,10 +17,18 @@ pub struct Input {
     /// The enabled plugins, each with a token that changes with its spec's generation and its `retry` annotation:
     /// another token forgets the plugin's failures. A plugin that is absent here is taken from every instance at once.
     pub plugins: BTreeMap<String, String>,
-    /// The plugins that a revision requires; for every revision in the state, the wanted set and the instances.
+    /// Those of them whose failure policy is Closed.
+    pub closed: BTreeSet<String>,
+    /// The plugins that a revision depends on, optional ones included; for every revision in the state, the wanted set and
+    /// the instances.
     pub requires: BTreeMap<RevisionId, Vec<String>>,
     /// Every pod of the host, connected or not.
     pub instances: Vec<Instance>,
+    /// The operator has just taken over, and instances that served before are not back yet: nothing new begins, nothing is
+    /// promoted, nobody is late.
+    pub recovering: bool,
+    /// The first pass after a recovery: what was late may have waited for the operator alone.
+    pub resumed: bool,
 }
 
 /// One pod and the newest report of its sidecar.
@@ -31,11 +39,17 @@ pub struct Instance {
     pub name: String,
     pub created: i64,
     pub presence: Presence,
-    /// Was never ready: it serves nobody yet, so that it may be told anything without harm.
+    /// Its pod is Ready in the API: it serves, whether it is connected or not.
+    pub expected: bool,
+    /// Was never ready: it serves nobody yet, so that it may be told anything without harm. What is away is new only while
+    /// its pod has not started.
     pub new: bool,
     pub ready: bool,
-    /// The plugins because of which it is not ready.
-    pub down: BTreeSet<String>,
+    /// The plugins that cannot answer there.
+    pub down: BTreeMap<String, Down>,
+    /// Since when this operator has known it, and since when it has missed its stream (on the operator's clock).
+    pub seen_since: i64,
+    pub away_since: Option<i64>,
     /// The newest plan generation that it accepted; 0 = none.
     pub accepted: i64,
     /// A change group of the accepted snapshot is neither applied nor rolled back.
@@ -50,6 +64,17 @@ pub struct Instance {
     pub failures: Vec<Failure>,
     /// The last plan's assignment for it; `None` after the operator restarted.
     pub assigned: Option<Assignment>,
+}
+
+/// Why a plugin cannot answer in an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Down {
+    /// CamelCase.
+    pub reason: String,
+    /// The last error.
+    pub message: String,
+    /// It does not come back by itself soon: somebody must act.
+    pub stuck: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +99,8 @@ pub struct Failure {
     pub at: i64,
     /// The plan generation that the sidecar had accepted when it failed.
     pub plan_generation: i64,
+    /// The sidecar ended while several change groups were on trial: none of them is known as the culprit.
+    pub shared: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,20 +14,35 @@ pub(super) fn take_away(state: &mut State, input: &Input) {
     state.trials.retain(|plugin, _| wanted(plugin));
     state.failed.retain(|plugin, _| wanted(plugin));
     state.attempts.retain(|plugin, _| wanted(plugin));
+    state.tokens.retain(|plugin, _| wanted(plugin));
 }
 
-/// A plugin whose spec or `retry` changed starts with a clean record.
-pub(super) fn forget(state: &mut State, input: &Input) {
+/// A plugin whose spec or `retry` changed starts with a clean record, and the instances that it troubles try again.
+pub(super) fn forget(state: &mut State, input: &Input, fleet: &Fleet<'_>) {
     for (plugin, token) in &input.plugins {
         let condemned = state.failed.get(plugin).is_some_and(|failed| failed.token != *token);
         let struck = state.trials.get_mut(plugin).is_some_and(|trial| renew(trial, token));
         if condemned {
             state.failed.remove(plugin);
         }
-        if condemned || struck {
+        let is_new = state.tokens.get(plugin).is_some_and(|handled| handled != token);
+        if !input.recovering {
+            state.tokens.insert(plugin.clone(), token.clone());
+        }
+        if condemned || struck || is_new && !input.recovering && troubles(plugin, state, fleet) {
             state.attempts.insert(plugin.clone(), state.plan_generation + 1);
         }
     }
+}
+
+/// An instance fails with the plugin, or lacks what the target has of it.
+fn troubles(plugin: &str, state: &State, fleet: &Fleet<'_>) -> bool {
+    let wanted = state.target.as_ref().and_then(|target| target.get(plugin));
+    fleet.live().filter(|view| view.connected()).any(|view| {
+        let instance = view.instance;
+        let fails = instance.failures.iter().any(|failure| failure.plugin == *plugin);
+        fails || instance.down.contains_key(plugin) || instance.serving.get(plugin) != wanted
+    })
 }
 
 fn renew(trial: &mut Trial, token: &str) -> bool {
@@ -39,12 +54,12 @@ fn renew(trial: &mut Trial, token: &str) -> bool {
 }
 
 /// Notes first proofs, and who tries what nobody has proven yet.
-pub(super) fn prove(state: &mut State, fleet: &Fleet<'_>, now: i64, events: &mut Vec<Event>) {
+pub(super) fn prove(state: &mut State, fleet: &Fleet<'_>, input: &Input, events: &mut Vec<Event>) {
     let gated = state.stable.is_some();
     for (plugin, trial) in &mut state.trials {
         let marked = fleet.sets.that(|set| set.get(plugin) == Some(&trial.revision));
-        if let Some(instance) = note_proof(trial, fleet, &marked, now) {
-            state.last_progress_at = Some(now);
+        if let Some(instance) = note_proof(trial, fleet, &marked, input.now) {
+            trial.since = Some(input.now);
             events.push(Event::CanaryProven { plugin: plugin.clone(), revision: trial.revision.clone(), instance });
         }
         trial.canary = match trial.canary.take() {
@@ -66,7 +81,8 @@ fn note_proof(trial: &mut Trial, fleet: &Fleet<'_>, marked: &[bool], now: i64) -
         none => {
             let ended = by_ended_pod();
             let prover = ended.or_else(by_living)?;
-            *none = Some(Proof { at: now, by_ended_pod: ended.is_some() });
+            let youngest = fleet.views.iter().map(|v| v.instance.created).max().unwrap_or(i64::MAX);
+            *none = Some(Proof { at: now, by_ended_pod: ended.is_some(), youngest });
             Some(prover.instance.name.clone())
         }
     }
@@ -114,16 +130,19 @@ pub(super) fn note(failure: &Failure, pod: &str) -> FailureNote {
         reason: failure.reason.clone(),
         message: failure.message.clone(),
         at: failure.at,
+        shared: failure.shared,
     }
 }
 
-/// Ends the trials that failed: by the canary, or in enough instances.
+/// Ends the trials that failed: by the canary, or in enough instances. A failure without a known culprit is not the
+/// canary's alone to judge. While there is nothing to go back to, a Closed plugin stays, as down.
 pub(super) fn condemn(state: &mut State, input: &Input, fleet: &Fleet<'_>, events: &mut Vec<Event>) {
     let gated = state.stable.is_some();
     let threshold = (input.policy.failure_threshold as usize).min(fleet.live().count()).max(1);
-    let condemned = state.trials.extract_if(.., |_, trial| {
-        let needed = if gated && trial.proof.is_none() { 1 } else { threshold };
-        trial.strikes.len() >= needed
+    let condemned = state.trials.extract_if(.., |plugin, trial| {
+        let by_canary = gated && trial.proof.is_none() && trial.strikes.values().any(|note| !note.shared);
+        let needed = if by_canary { 1 } else { threshold };
+        (gated || !input.closed.contains(plugin)) && trial.strikes.len() >= needed
     });
     for (plugin, trial) in condemned {
         let failed = failed(trial, input.now);
@@ -160,7 +179,7 @@ fn failed_event(plugin: &str, failed: &Failed) -> Event {
 pub(super) fn note_return(state: &mut State, fleet: &Fleet<'_>, events: &mut Vec<Event>) {
     for (plugin, failed) in state.failed.iter_mut().filter(|(_, failed)| !failed.rolled_back) {
         let marked = fleet.sets.that(|set| set.get(plugin) == Some(&failed.revision));
-        failed.rolled_back = !fleet.live().any(|view| view.may_run(&marked));
+        failed.rolled_back = !fleet.live().any(|view| view.may_run(&marked) || view.unknown());
         if failed.rolled_back {
             let to = state.stable.as_ref().and_then(|stable| stable.get(plugin)).cloned();
             events.push(Event::RolledBack { plugin: plugin.clone(), revision: failed.revision.clone(), to });
@@ -168,14 +187,19 @@ pub(super) fn note_return(state: &mut State, fleet: &Fleet<'_>, events: &mut Vec
     }
 }
 
-/// Makes stable what every instance proved, a change group at a time; the first set as a whole.
+/// Makes stable what every instance proved, a change group at a time; the first set as a whole. Nothing is promoted while
+/// an instance that serves is away, for what it runs nobody knows.
 pub(super) fn promote(state: &mut State, input: &Input, fleet: &Fleet<'_>, events: &mut Vec<Event>) {
     let Some(target) = state.target.clone() else { return };
+    if fleet.live().any(|view| view.instance.expected && !view.connected()) {
+        return;
+    }
     let mut stable = state.stable.clone().unwrap_or_default();
     let groups = change_groups(&stable, &target, &input.requires);
     let (proven, open): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| promotable(g, &target, state, fleet));
     let whole = open.is_empty() && (!proven.is_empty() || runs_nothing(fleet));
-    let rest_is_stuck = state.stalled && !proven.is_empty();
+    let is_open = |group: &Vec<String>| !group.iter().any(|p| target.contains_key(p) && input.closed.contains(p));
+    let rest_is_stuck = state.stalled && !proven.is_empty() && open.iter().all(is_open);
     if state.stable.is_none() && !whole && !rest_is_stuck {
         return;
     }
@@ -197,7 +221,11 @@ fn promotable(group: &[String], target: &Set, state: &State, fleet: &Fleet<'_>) 
     let proofs: Option<Vec<_>> = wanted.map(|p| state.trials.get(p)?.proof.as_ref()).collect();
     let Some(proofs) = proofs else { return false };
     let as_in_target = fleet.sets.that(|set| group.iter().all(|plugin| set.get(plugin) == target.get(plugin)));
-    fleet.live().filter(|view| view.connected() || !view.instance.new).all(|view| {
+    let by_ended_pods = proofs.iter().all(|proof| proof.by_ended_pod);
+    if !by_ended_pods && !fleet.live().any(View::connected) {
+        return false;
+    }
+    fleet.live().filter(|view| view.connected()).all(|view| {
         let proven = as_in_target[view.serving] && as_in_target[view.proven];
         proven || proofs.iter().all(|proof| need_not_wait(view, proof))
     })
@@ -205,7 +233,7 @@ fn promotable(group: &[String], target: &Set, state: &State, fleet: &Fleet<'_>) 
 
 /// Instances born after the first proof need not be waited for while they serve nobody, or if pods here end anyway.
 fn need_not_wait(view: &View<'_>, proof: &Proof) -> bool {
-    view.instance.created > proof.at && (proof.by_ended_pod || view.instance.new)
+    view.instance.created > proof.youngest && (proof.by_ended_pod || view.instance.new)
 }
 
 pub(super) fn changes(plugins: &[String], from: &Set, to: &Set) -> Vec<Change> {

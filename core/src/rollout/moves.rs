@@ -1,12 +1,12 @@
 //! Who moves now: the window, the canary, `paused`, `partition`, and turns for instances that wait out their environment.
 
 use super::{
-    FailureClass, Input, OnFailure, Presence, Set, State,
+    Down, FailureClass, Input, OnFailure, Presence, Set, State,
     fleet::{Fleet, SetId, View},
     groups::{change_groups, replaced},
 };
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
 };
@@ -159,7 +159,7 @@ impl<'a> Mover<'a> {
             in_flight: 0,
             unknown: 0,
             counted: 0,
-            holders: fleet.live().filter(|view| view.may_run(&on_trial)).count(),
+            holders: fleet.live().filter(|view| view.may_run(&on_trial) || view.unknown()).count(),
             may_hold: desired.saturating_sub(input.policy.partition.of(desired)),
         };
         Self {
@@ -301,7 +301,7 @@ impl<'a> Mover<'a> {
         let route = &candidate.route;
         let told_so = |step: &usize| route.steps[*step].is_told(view, &self.target);
         let tries = |step: &usize| !route.steps[*step].trials.is_empty();
-        let begins_trial = steps.iter().any(tries) && !view.may_run(&self.on_trial);
+        let begins_trial = steps.iter().any(|step| tries(step) && !self.holds_trials(view, &route.steps[*step]));
         let nobody_minds = view.instance.new && !steps.iter().any(tries);
         if steps.iter().all(told_so) || nobody_minds || self.budget.take(candidate.rank, begins_trial) {
             return self.tell(candidate, steps);
@@ -345,9 +345,20 @@ impl<'a> Mover<'a> {
         open
     }
 
+    /// It runs all that the step moves to, or was told to.
+    fn holds_trials(&self, view: &View<'_>, step: &Step) -> bool {
+        step.trials.iter().filter_map(|plugin| Some((plugin, self.state.trials.get(plugin)?))).all(|(plugin, trial)| {
+            let has = |set: SetId| self.fleet.sets.get(set).get(plugin) == Some(&trial.revision);
+            has(view.serving) || !view.settled() && view.promised().any(has)
+        })
+    }
+
     fn gate(&self, view: &View<'_>, step: &Step) -> Gate {
         if step.trials.is_empty() {
             return if step.halted { Gate::Shut } else { Gate::Open };
+        }
+        if self.input.recovering {
+            return Gate::Shut;
         }
         let holder = view.may_run(&self.on_trial);
         if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
@@ -365,7 +376,7 @@ impl<'a> Mover<'a> {
     fn tell(&mut self, candidate: &Candidate, steps: Vec<usize>) {
         let view = &self.fleet.views[candidate.index];
         let trials = || steps.iter().flat_map(|step| &candidate.route.steps[*step].trials);
-        if trials().next().is_some() && !view.may_run(&self.on_trial) {
+        if trials().next().is_some() && !view.may_run(&self.on_trial) && !view.unknown() {
             self.budget.holders += 1;
         }
         for plugin in trials() {
@@ -391,8 +402,8 @@ impl<'a> Mover<'a> {
 }
 
 impl Route {
-    fn replaces_any(&self, plugins: &BTreeSet<String>) -> bool {
-        self.steps.iter().flat_map(|step| &step.members).any(|plugin| plugins.contains(plugin))
+    fn replaces_any(&self, plugins: &BTreeMap<String, Down>) -> bool {
+        self.steps.iter().flat_map(|step| &step.members).any(|plugin| plugins.contains_key(plugin))
     }
 
     fn goes_back(&self) -> bool {

@@ -70,6 +70,8 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     pub verdict: Verdict,
+    /// Of a plugin that is down: why, in CamelCase.
+    pub reason: Option<String>,
     /// For a condition's message; free of counters.
     pub message: String,
     /// The stable revision; before there is one, the target.
@@ -83,8 +85,14 @@ pub struct Summary {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The target is stable and runs in every connected instance.
+    /// The target is stable, and up in every instance that should serve.
     Current,
+    /// The target is stable, and down in an instance; `stuck` if it does not come back by itself soon.
+    Down { stuck: bool },
+    /// The target is stable, and an instance that should serve is away; `stuck` after the progress deadline.
+    Away { stuck: bool },
+    /// The target is stable, and no instance is there that should serve.
+    NoInstances,
     /// Settling, moving, or in grace.
     Progressing,
     /// What is left waits for `paused` or `partition`.
@@ -125,4 +133,7 @@ pub struct FailureNote {
     pub reason: String,
     pub message: String,
     pub at: i64,
+    /// Of several change groups on trial together, none is known as the culprit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }

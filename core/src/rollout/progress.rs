@@ -1,6 +1,6 @@
-//! Whether the rollout gets on: the last proof and the progress deadline.
+//! Whether the rollout gets on: the last proof of each revision on trial, and the progress deadline.
 
-use super::{Event, FailureNote, Input, SHOWN, State, fleet::Fleet, fleet::View, judge::note};
+use super::{Event, FailureNote, Input, SHOWN, State, Trial, fleet::Fleet, fleet::View, judge::note};
 
 /// Which instances are where the rollout wants them.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ impl Goal {
     }
 }
 
-/// Notes proofs since the last pass, and a deadline that passed; returns the deadline ahead.
+/// Notes proofs since the last pass, and deadlines that passed; returns the next deadline. Only more proven instances than
+/// ever before are progress: an instance that comes back is not.
 pub(super) fn note_progress(
     state: &mut State,
     input: &Input,
@@ -32,42 +33,118 @@ pub(super) fn note_progress(
     held: bool,
     events: &mut Vec<Event>,
 ) -> Option<i64> {
-    let goal = Goal::new(state, fleet);
-    let reached = fleet.live().filter(|view| goal.reached(view)).count();
-    let proven = u32::try_from(reached).unwrap_or(u32::MAX);
-    if proven > state.proven {
-        state.last_progress_at = Some(input.now);
-    }
-    state.proven = proven;
-    if held || !under_way(state, fleet, &goal) {
-        state.last_progress_at = None;
-        state.stalled = false;
+    if input.recovering {
         return None;
     }
-    let last = *state.last_progress_at.get_or_insert(input.now);
-    let deadline = last.saturating_add(i64::try_from(input.policy.progress_deadline.as_millis()).unwrap_or(i64::MAX));
-    note_stall(state, fleet, &goal, input.now >= deadline, events);
-    (!state.stalled).then_some(deadline)
-}
-
-/// Something is on trial, or an instance that serves has to go back.
-fn under_way(state: &State, fleet: &Fleet<'_>, goal: &Goal) -> bool {
-    let serves = |view: &&View<'_>| view.connected() && !view.instance.new;
-    let trial = !state.trials.is_empty() && fleet.live().next().is_some();
-    trial || state.target.is_some() && fleet.live().filter(serves).any(|view| !goal.is_target[view.serving])
-}
-
-fn note_stall(state: &mut State, fleet: &Fleet<'_>, goal: &Goal, late: bool, events: &mut Vec<Event>) {
-    if late && !state.stalled {
-        events.push(Event::Stalled { message: stall_message(state, fleet, goal) });
+    if input.resumed {
+        restart(state);
     }
-    state.stalled = late;
+    let pods = fleet.live().next().is_some();
+    let clock = Clock { now: input.now, limit: deadline(input), runs: !held && pods };
+    let mut late = Vec::new();
+    let mut deadlines = Vec::new();
+    for (plugin, trial) in &mut state.trials {
+        let marked = fleet.sets.that(|set| set.get(plugin) == Some(&trial.revision));
+        let reached = fleet.live().filter(|view| marked[view.serving] && marked[view.proven]).count();
+        late.extend(clock.note_trial(trial, reached).then(|| plugin.clone()));
+        deadlines.extend(clock.deadline(trial.since, trial.stalled));
+    }
+    let returning = state.trials.is_empty() && !held && someone_must_move(state, fleet);
+    let overdue = note_return(state, fleet, &clock, returning);
+    deadlines.extend(clock.deadline(state.last_progress_at, overdue));
+    note_stall(state, fleet, &late, overdue, events);
+    deadlines.into_iter().min()
 }
 
-/// Names at most five instances that keep the rollout from its end, and why.
-pub(super) fn stall_message(state: &State, fleet: &Fleet<'_>, goal: &Goal) -> String {
-    let late: Vec<_> = fleet.live().filter(|view| !goal.reached(view)).collect();
-    let named = late.iter().take(SHOWN).map(|view| format!("{} ({})", view.instance.name, reason(state, view)));
+/// How the deadline is counted.
+struct Clock {
+    now: i64,
+    limit: i64,
+    runs: bool,
+}
+
+impl Clock {
+    /// Returns whether the trial stalled just now.
+    fn note_trial(&self, trial: &mut Trial, reached: usize) -> bool {
+        let reached = u32::try_from(reached).unwrap_or(u32::MAX);
+        if !self.runs {
+            trial.since = None;
+            trial.stalled = false;
+            return false;
+        }
+        if reached > trial.proven {
+            trial.proven = reached;
+            trial.since = Some(self.now);
+        }
+        let since = *trial.since.get_or_insert(self.now);
+        let stalled = self.now >= since.saturating_add(self.limit);
+        let news = stalled && !trial.stalled;
+        trial.stalled = stalled;
+        news
+    }
+
+    fn deadline(&self, since: Option<i64>, passed: bool) -> Option<i64> {
+        since.filter(|_| !passed).map(|since| since.saturating_add(self.limit))
+    }
+}
+
+fn deadline(input: &Input) -> i64 {
+    i64::try_from(input.policy.progress_deadline.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Counts anew from now on what is not late yet.
+fn restart(state: &mut State) {
+    state.trials.values_mut().filter(|trial| !trial.stalled).for_each(|trial| trial.since = None);
+    if !state.stalled {
+        state.last_progress_at = None;
+    }
+}
+
+/// Returns whether instances that have to go back are late.
+fn note_return(state: &mut State, fleet: &Fleet<'_>, clock: &Clock, returning: bool) -> bool {
+    if !returning {
+        state.last_progress_at = None;
+        return false;
+    }
+    let goal = Goal::new(state, fleet);
+    let reached = u32::try_from(fleet.live().filter(|view| goal.reached(view)).count()).unwrap_or(u32::MAX);
+    if reached > state.proven {
+        state.proven = reached;
+        state.last_progress_at = Some(clock.now);
+    }
+    let since = *state.last_progress_at.get_or_insert(clock.now);
+    clock.now >= since.saturating_add(clock.limit)
+}
+
+/// An instance that serves has another set than the target.
+fn someone_must_move(state: &State, fleet: &Fleet<'_>) -> bool {
+    let goal = Goal::new(state, fleet);
+    let serves = |view: &&View<'_>| view.connected() && !view.instance.new;
+    state.target.is_some() && fleet.live().filter(serves).any(|view| !goal.is_target[view.serving])
+}
+
+fn note_stall(state: &mut State, fleet: &Fleet<'_>, late: &[String], overdue: bool, events: &mut Vec<Event>) {
+    let newly_overdue = overdue && !state.stalled;
+    if !late.is_empty() || newly_overdue {
+        let message = stall_message(state, fleet, late.first().map(String::as_str));
+        events.push(Event::Stalled { message });
+    }
+    state.stalled = overdue || state.trials.values().any(|trial| trial.stalled);
+}
+
+/// Names at most five instances that keep a plugin, or the whole, from its end, and why.
+pub(super) fn stall_message(state: &State, fleet: &Fleet<'_>, plugin: Option<&str>) -> String {
+    let goal = Goal::new(state, fleet);
+    let trial = plugin.and_then(|plugin| Some((plugin, state.trials.get(plugin)?)));
+    let has = |view: &View<'_>| match trial {
+        Some((plugin, trial)) => {
+            let proven = fleet.sets.get(view.proven).get(plugin) == Some(&trial.revision);
+            proven && view.instance.serving.get(plugin) == Some(&trial.revision)
+        }
+        None => goal.reached(view),
+    };
+    let late: Vec<_> = fleet.live().filter(|view| !has(view)).collect();
+    let named = late.iter().take(SHOWN).map(|view| format!("{} ({})", view.instance.name, reason(state, view, plugin)));
     let more = if late.len() > SHOWN { " and others" } else { "" };
     format!(
         "no instance was proven within the progress deadline; not done: {}{more}",
@@ -75,8 +152,8 @@ pub(super) fn stall_message(state: &State, fleet: &Fleet<'_>, goal: &Goal) -> St
     )
 }
 
-fn reason(state: &State, view: &View<'_>) -> String {
-    match failure(state, view) {
+fn reason(state: &State, view: &View<'_>, plugin: Option<&str>) -> String {
+    match failure(state, view, plugin) {
         Some(failure) => format!("{}: {}", failure.reason, failure.message),
         None if !view.connected() => "not connected".to_owned(),
         None if !view.instance.ready => "not ready".to_owned(),
@@ -85,10 +162,11 @@ fn reason(state: &State, view: &View<'_>) -> String {
     }
 }
 
-/// The newest failure of something that the rollout moves to.
-pub(super) fn failure(state: &State, view: &View<'_>) -> Option<FailureNote> {
-    let struck = state.trials.values().filter_map(|trial| trial.strikes.get(&view.instance.id)).cloned();
+/// The newest failure of something that the rollout moves to, of `plugin` where it has one.
+fn failure(state: &State, view: &View<'_>, plugin: Option<&str>) -> Option<FailureNote> {
+    let struck = state.trials.iter().filter_map(|(p, trial)| Some((p.as_str(), trial.strikes.get(&view.instance.id)?.clone())));
     let wanted = |plugin: &str, revision| state.target.as_ref().is_some_and(|t| t.get(plugin) == Some(revision));
     let told = view.instance.failures.iter().filter(|f| wanted(&f.plugin, &f.revision));
-    struck.chain(told.map(|f| note(f, &view.instance.name))).max_by_key(|note| note.at)
+    let told = told.map(|f| (f.plugin.as_str(), note(f, &view.instance.name)));
+    struck.chain(told).max_by_key(|(of, note)| (plugin == Some(*of), note.at)).map(|(_, note)| note)
 }

@@ -1,7 +1,7 @@
 //! What is reported of each plugin and of the host.
 
 use super::{
-    Failed, FailureNote, Input, OnFailure, SHOWN, State, Summary, Totals, Trial, Verdict,
+    Down, Failed, FailureNote, Input, OnFailure, SHOWN, State, Summary, Totals, Trial, Verdict,
     fleet::{Fleet, View},
     judge::note,
     progress::{Goal, stall_message},
@@ -19,8 +19,7 @@ pub(super) fn totals(state: &State, fleet: &Fleet<'_>) -> Totals {
 
 /// Every plugin that the spec enables or an instance still runs.
 pub(super) fn summaries(state: &State, input: &Input, fleet: &Fleet<'_>, held: bool) -> BTreeMap<String, Summary> {
-    let stall = state.stalled.then(|| stall_message(state, fleet, &Goal::new(state, fleet)));
-    let context = Context { state, input, fleet, held, stall };
+    let context = Context { state, input, fleet, held };
     let plugins: BTreeSet<_> = input.plugins.keys().chain(&fleet.sets.leaving).collect();
     plugins.into_iter().map(|plugin| (plugin.clone(), context.summary(plugin))).collect()
 }
@@ -30,8 +29,23 @@ struct Context<'a> {
     input: &'a Input,
     fleet: &'a Fleet<'a>,
     held: bool,
-    stall: Option<String>,
 }
+
+/// What is said of one plugin.
+struct Said {
+    verdict: Verdict,
+    reason: Option<String>,
+    message: String,
+}
+
+impl Said {
+    fn new(verdict: Verdict, message: impl Into<String>) -> Self {
+        Self { verdict, reason: None, message: message.into() }
+    }
+}
+
+/// An instance may be away for so long before anything is said of it, in milliseconds.
+const AWAY: i64 = 60_000;
 
 impl Context<'_> {
     fn summary(&self, plugin: &str) -> Summary {
@@ -39,9 +53,9 @@ impl Context<'_> {
         let stable = self.state.stable.as_ref().and_then(|stable| stable.get(plugin)).cloned();
         let failing = failing(plugin, self.state, self.fleet);
         let counts = self.counts(plugin, updated.as_ref(), failing.len());
-        let (verdict, message) = self.verdict(plugin, &counts);
+        let Said { verdict, reason, message } = self.verdict(plugin, updated.as_ref());
         let failures = self.shown(plugin, failing);
-        Summary { verdict, message, serving: stable.or_else(|| updated.clone()), updated, counts, failures }
+        Summary { verdict, reason, message, serving: stable.or_else(|| updated.clone()), updated, counts, failures }
     }
 
     fn counts(&self, plugin: &str, updated: Option<&RevisionId>, failed: usize) -> Totals {
@@ -55,20 +69,73 @@ impl Context<'_> {
         count(self.fleet, failed, |view| marked[view.serving], proven)
     }
 
-    fn verdict(&self, plugin: &str, counts: &Totals) -> (Verdict, String) {
-        let moving = counts.updated < counts.connected || self.is_settling(plugin);
+    fn verdict(&self, plugin: &str, updated: Option<&RevisionId>) -> Said {
         match (self.state.failed.get(plugin), self.state.trials.get(plugin)) {
-            _ if !self.input.plugins.contains_key(plugin) => (Verdict::Removing, "is being taken away".to_owned()),
+            _ if !self.input.plugins.contains_key(plugin) => Said::new(Verdict::Removing, "is being taken away"),
             (Some(failed), None) => self.condemned(plugin, failed),
             (_, Some(trial)) => self.on_trial(plugin, trial),
-            (None, None) if !self.wanted(plugin) && !moving => (Verdict::Absent, "nothing of it is to run".to_owned()),
-            (None, None) if moving => self.moving(),
-            (None, None) => (Verdict::Current, "runs in every instance".to_owned()),
+            (None, None) if self.is_settling(plugin) => self.moving(plugin),
+            (None, None) => match updated {
+                None if self.is_anywhere(plugin) => self.moving(plugin),
+                None => Said::new(Verdict::Absent, "nothing of it is to run"),
+                Some(revision) => self.stable(plugin, revision),
+            },
         }
     }
 
-    fn wanted(&self, plugin: &str) -> bool {
-        self.state.target.as_ref().is_some_and(|target| target.contains_key(plugin))
+    /// An instance that should serve runs something of it.
+    fn is_anywhere(&self, plugin: &str) -> bool {
+        self.fleet.live().any(|view| view.connected() && view.instance.serving.contains_key(plugin))
+    }
+
+    /// A stable revision is current where it is up in every instance that should serve.
+    fn stable(&self, plugin: &str, revision: &RevisionId) -> Said {
+        let serving: Vec<_> = self.fleet.live().filter(|view| view.should_serve()).collect();
+        let connected = || serving.iter().filter(|view| view.connected());
+        let runs = |view: &View<'_>| view.instance.serving.get(plugin) == Some(revision) && has_accepted(view);
+        if let Some((view, down)) = worst(connected().filter_map(|v| Some((*v, v.instance.down.get(plugin)?)))) {
+            return self.down(view, down);
+        }
+        if let Some(view) = serving.iter().find(|view| self.is_missed(view)) {
+            return self.away(view);
+        }
+        if connected().any(|view| !runs(view)) {
+            return self.moving(plugin);
+        }
+        let late = |view: &&View<'_>| view.instance.new && !runs(view) && self.is_overdue(view.instance.seen_since);
+        if let Some(view) = self.fleet.live().find(late) {
+            let message = format!("pod {} does not run it yet", view.instance.name);
+            return Said::new(Verdict::Progressing, message);
+        }
+        if serving.is_empty() && self.fleet.live().any(|view| !view.instance.new) {
+            return Said::new(Verdict::NoInstances, "no instance is there that serves");
+        }
+        Said::new(Verdict::Current, "runs in every instance")
+    }
+
+    fn down(&self, view: &View<'_>, down: &Down) -> Said {
+        let how = if down.stuck { "; reload it, or apply a version that works" } else { "; it starts again by itself" };
+        let message = format!("is down in pod {}: {}{how}", view.instance.name, down.message);
+        Said { verdict: Verdict::Down { stuck: down.stuck }, reason: Some(down.reason.clone()), message }
+    }
+
+    fn away(&self, view: &View<'_>) -> Said {
+        let stuck = view.instance.away_since.is_some_and(|since| self.is_overdue(since));
+        let message = format!(
+            "pod {} serves, but its sidecar is not connected to the operator, so that nobody knows what it runs; look at \
+             the log of its sidecar",
+            view.instance.name
+        );
+        Said::new(Verdict::Away { stuck }, message)
+    }
+
+    fn is_missed(&self, view: &View<'_>) -> bool {
+        !view.connected() && view.instance.away_since.is_none_or(|since| self.input.now - since > AWAY)
+    }
+
+    fn is_overdue(&self, since: i64) -> bool {
+        let limit = i64::try_from(self.input.policy.progress_deadline.as_millis()).unwrap_or(i64::MAX);
+        self.input.now >= since.saturating_add(limit)
     }
 
     fn is_settling(&self, plugin: &str) -> bool {
@@ -76,42 +143,77 @@ impl Context<'_> {
         self.state.settling.as_ref().is_some_and(|settling| settling.target.get(plugin) != target)
     }
 
-    fn condemned(&self, plugin: &str, failed: &Failed) -> (Verdict, String) {
+    fn condemned(&self, plugin: &str, failed: &Failed) -> Said {
         let stable = self.state.stable.as_ref().and_then(|stable| stable.get(plugin));
         let serving = stable.map_or_else(|| "nothing of it runs".to_owned(), |revision| format!("{revision} serves"));
         let why = format!("{} failed: {}: {}", failed.revision, failed.reason, failed.message);
         if self.input.policy.on_failure == OnFailure::Halt && !failed.rolled_back {
-            return (Verdict::Halted, format!("{why}; halted, instances that run it keep it"));
+            return Said::new(Verdict::Halted, format!("{why}; halted, instances that run it keep it"));
         }
-        (Verdict::RolledBack, format!("{why}; {serving}"))
+        Said::new(Verdict::RolledBack, format!("{why}; {serving}"))
     }
 
-    fn on_trial(&self, plugin: &str, trial: &Trial) -> (Verdict, String) {
+    fn on_trial(&self, plugin: &str, trial: &Trial) -> Said {
         let stable = self.state.stable.as_ref().and_then(|stable| stable.get(plugin));
         let from = stable.map_or_else(String::new, |revision| format!(" from {revision}"));
         let to = &trial.revision;
-        match &self.stall {
-            Some(stall) => (Verdict::Stalled, stall.clone()),
-            None if self.held && self.input.policy.paused => {
-                (Verdict::Paused, format!("the way{from} to {to} is paused"))
+        if let Some(failure) = self.failed_first(plugin, trial) {
+            let text = format!(
+                "{to} failed in pod {}: {}: {}; there is no version to go back to, and its failurePolicy is Closed: the pods \
+                 that lack it are not ready",
+                failure.pod, failure.reason, failure.message
+            );
+            return Said { reason: Some(failure.reason.clone()), ..Said::new(Verdict::Stalled, text) };
+        }
+        match () {
+            () if trial.stalled => Said::new(Verdict::Stalled, stall_message(self.state, self.fleet, Some(plugin))),
+            () if self.held && self.input.policy.paused => {
+                Said::new(Verdict::Paused, format!("the way{from} to {to} is paused"))
             }
-            None if self.held => (Verdict::Paused, format!("the way{from} to {to} waits at the partition")),
-            None if trial.proof.is_none() => (Verdict::Progressing, format!("a first instance moves{from} to {to}")),
-            None => (Verdict::Progressing, format!("instances move{from} to {to}")),
+            () if self.held => Said::new(Verdict::Paused, format!("the way{from} to {to} waits at the partition")),
+            () if trial.proof.is_none() => {
+                Said::new(Verdict::Progressing, format!("a first instance moves{from} to {to}"))
+            }
+            () => Said::new(Verdict::Progressing, format!("instances move{from} to {to}")),
         }
     }
 
-    fn moving(&self) -> (Verdict, String) {
-        match &self.stall {
-            Some(stall) => (Verdict::Stalled, stall.clone()),
-            None => (Verdict::Progressing, "instances move to the target".to_owned()),
+    /// The failure of a Closed plugin of the first set, which stays as it is until somebody acts.
+    fn failed_first<'t>(&self, plugin: &str, trial: &'t Trial) -> Option<&'t FailureNote> {
+        let waits = self.state.stable.is_none() && self.input.closed.contains(plugin);
+        trial.strikes.values().max_by_key(|note| note.at).filter(|_| waits)
+    }
+
+    fn moving(&self, plugin: &str) -> Said {
+        let overdue = self.state.trials.is_empty() && self.state.stalled;
+        match overdue {
+            true => Said::new(Verdict::Stalled, stall_message(self.state, self.fleet, Some(plugin))),
+            false => Said::new(Verdict::Progressing, "instances move to the target"),
         }
     }
 
     fn shown(&self, plugin: &str, failing: BTreeMap<&str, FailureNote>) -> Vec<FailureNote> {
-        let condemning = self.state.failed.get(plugin).map(|failed| failed.failures.clone());
+        let condemning = self.state.failed.get(plugin).map(notes);
         condemning.unwrap_or_else(|| failing.into_values().take(SHOWN).collect())
     }
+}
+
+/// The failures that condemned a revision; a stored note without a text says the same as the whole.
+fn notes(failed: &Failed) -> Vec<FailureNote> {
+    let whole = |note: &FailureNote| match note.message.is_empty() {
+        true => FailureNote { message: failed.message.clone(), ..note.clone() },
+        false => note.clone(),
+    };
+    failed.failures.iter().map(whole).collect()
+}
+
+/// What needs somebody most, the first pod by name.
+fn worst<'a>(down: impl Iterator<Item = (&'a View<'a>, &'a Down)>) -> Option<(&'a View<'a>, &'a Down)> {
+    down.min_by_key(|(view, down)| (!down.stuck, &view.instance.name))
+}
+
+fn has_accepted(view: &View<'_>) -> bool {
+    view.instance.assigned.as_ref().is_none_or(|told| view.instance.accepted >= told.generation)
 }
 
 /// The instances that failed with what is on trial or was condemned, each with a failure.

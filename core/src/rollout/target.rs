@@ -19,14 +19,14 @@ pub(super) fn adopt(state: &mut State, wanted: &Set, input: &Input, events: &mut
         return false;
     }
     let settling = settling(state.settling.take(), wanted, input.now);
-    if !takes_back(state, wanted) && input.now < settling.due() {
+    if !takes_back(state, wanted) && (input.recovering || input.now < settling.due()) {
         state.settling = Some(settling);
         return false;
     }
     state.target = Some(wanted.clone());
     begin_trials(state, input, events);
     state.last_progress_at = None;
-    state.stalled = false;
+    state.proven = 0;
     true
 }
 
@@ -64,6 +64,9 @@ fn begin_trials(state: &mut State, input: &Input, events: &mut Vec<Event>) {
             canary: None,
             proof: None,
             strikes: Default::default(),
+            since: None,
+            proven: 0,
+            stalled: false,
         };
         state.trials.insert(plugin.clone(), going_on.unwrap_or_else(new));
     }

@@ -200,6 +200,7 @@ impl Pod {
             message: "simulated".to_owned(),
             at,
             plan_generation: self.accepted,
+            shared: false,
         });
     }
 

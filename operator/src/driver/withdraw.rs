@@ -1,0 +1,165 @@
+//! What is taken away from instances, decided from what is live alone: before, and in spite of, everything that a pass may
+//! fail at. Pure, but for the handing over.
+
+use super::{catalog, memory::Memory, observe::Observed};
+use crate::{
+    control::{Attached, Hub},
+    host::HostKey,
+    world::View,
+};
+use rockstar_core::permission::{self, Permission, Permissions};
+use rockstar_crds::Plugin;
+use rockstar_proto::control::{Allowed, Withdraw};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Tells each attached instance what it may not run or use any more.
+pub fn withdraw(hub: &Hub, host: &HostKey, observed: &Observed, memory: &Memory) {
+    let allowance = Allowance::new(&observed.view);
+    for instance in &observed.attached {
+        let withdrawal = allowance.withdrawal(instance, memory);
+        if withdrawal != Withdraw::default() {
+            hub.withdraw(host, &instance.uid, withdrawal);
+        }
+    }
+}
+
+/// What may run on a host, by plugin.
+struct Allowance {
+    permissions: BTreeMap<String, Permissions>,
+    /// Plugins whose object cannot be read: they stay.
+    unreadable: BTreeSet<String>,
+    /// An object cannot be read so far that it is not known which plugin it is: nothing is taken for deleted.
+    all_stay: bool,
+    /// The host is switched off.
+    disabled: bool,
+}
+
+impl Allowance {
+    fn new(view: &View) -> Self {
+        let host = view.host.as_ref().map(|host| &host.spec);
+        // A ceiling that makes no sense is reported, and takes nothing away.
+        let ceiling = host.and_then(|spec| spec.ceiling().ok()).unwrap_or_else(permission::all);
+        let disabled = host.is_some_and(|spec| !spec.enabled);
+        let (objects, _) = catalog::by_name(view);
+        let allowed = |object: &Arc<Plugin>| {
+            let granted = object.spec.granted().unwrap_or_else(|_| permission::all());
+            granted.intersection(&ceiling).copied().collect::<Permissions>()
+        };
+        let runs = objects.iter().filter(|(_, object)| catalog::may_run(object));
+        Self {
+            permissions: runs.map(|(name, object)| (name.clone(), allowed(object))).collect(),
+            unreadable: view.unreadable.iter().filter_map(|object| object.plugin.clone()).collect(),
+            all_stay: view.unreadable.iter().any(|object| object.plugin.is_none()),
+            disabled,
+        }
+    }
+
+    fn withdrawal(&self, instance: &Attached, memory: &Memory) -> Withdraw {
+        let told = memory.published.get(&instance.uid).map(|publication| &publication.target);
+        let reported = instance.report.plugins.iter().map(|state| &state.plugin);
+        let names: BTreeSet<&String> = reported.chain(told.into_iter().flatten().map(|a| &a.plugin)).collect();
+        let may_have = |plugin: &str, permission: &str| {
+            let assignment = told.and_then(|target| target.iter().find(|a| a.plugin == plugin));
+            assignment.is_none_or(|a| a.permissions.iter().any(|p| p == permission))
+        };
+        let mut withdrawal = Withdraw::default();
+        for name in names {
+            match self.permissions.get(name) {
+                Some(_) if self.disabled => withdrawal.plugins.push(name.clone()),
+                Some(allowed) => {
+                    let excess = permission::all().difference(allowed).any(|p| may_have(name, p.name()));
+                    withdrawal.permissions.extend(excess.then(|| told_allowed(name, allowed)));
+                }
+                None if self.stays(name) => {}
+                None => withdrawal.plugins.push(name.clone()),
+            }
+        }
+        withdrawal
+    }
+
+    fn stays(&self, plugin: &str) -> bool {
+        !self.disabled && (self.all_stay || self.unreadable.contains(plugin))
+    }
+}
+
+fn told_allowed(plugin: &str, allowed: &Permissions) -> Allowed {
+    let names = allowed.iter().map(|p: &Permission| p.name().to_owned());
+    Allowed { plugin: plugin.to_owned(), permissions: names.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::fixtures::{attached, host, observed, plugin, settled},
+        *,
+    };
+    use crate::world::Unreadable;
+    use serde_json::{Value, json};
+
+    /// The view changes after everything has settled.
+    fn withdrawn(before: &[Value], after: &[Value], change: impl Fn(&mut Observed)) -> Withdraw {
+        let mut observed = observed(before.to_vec());
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        observed.view.plugins = super::super::fixtures::observed(after.to_vec()).view.plugins;
+        change(&mut observed);
+        Allowance::new(&observed.view).withdrawal(&observed.attached[0], &memory)
+    }
+
+    fn granted(names: &[&str]) -> Value {
+        let given: serde_json::Map<_, _> = names.iter().map(|n| (n.to_string(), json!(true))).collect();
+        plugin("a", "1.0.0", json!({"spec": {"permissions": given}}))
+    }
+
+    #[test]
+    fn what_is_deleted_or_disabled_goes() {
+        let a = || plugin("a", "1.0.0", json!({}));
+        let off = plugin("a", "1.0.0", json!({"spec": {"enabled": false}}));
+        let going = plugin("a", "1.0.0", json!({"metadata": {"deletionTimestamp": "1970-01-01T00:00:00Z"}}));
+        for after in [vec![], vec![off], vec![going]] {
+            assert_eq!(withdrawn(&[a()], &after, |_| ()).plugins, ["a"]);
+        }
+        assert_eq!(withdrawn(&[a()], &[], |o| o.view.host = None).plugins, ["a"], "also without its host");
+        let off = |o: &mut Observed| o.view.host = Some(Arc::new(host(json!({"spec": {"enabled": false}}))));
+        assert_eq!(withdrawn(&[a()], &[a()], off).plugins, ["a"]);
+        assert_eq!(withdrawn(&[a()], &[a()], |_| ()).plugins, Vec::<String>::new());
+    }
+
+    #[test]
+    fn permissions_shrink_to_what_spec_and_ceiling_leave() {
+        let left = |w: Withdraw| w.permissions.into_iter().map(|a| a.permissions).collect::<Vec<_>>();
+        let both = granted(&["cache", "network"]);
+        assert_eq!(left(withdrawn(&[both.clone()], &[granted(&["cache"])], |_| ())), [["cache"]]);
+        let lowered = |o: &mut Observed| {
+            o.view.host = Some(Arc::new(host(json!({"spec": {"permissionCeiling": ["network"]}}))));
+        };
+        assert_eq!(left(withdrawn(&[both], &[granted(&["cache", "network"])], lowered)), [["network"]]);
+    }
+
+    #[test]
+    fn an_instance_that_was_told_nothing_yet_is_told_all_limits() {
+        let view = observed([granted(&["cache"])]).view;
+        let told = Allowance::new(&view).withdrawal(&attached("web-1", 7, &[("a", "a-1")]), &Memory::default());
+        assert_eq!(told.permissions[0].permissions, ["cache"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_stays() {
+        let a = || plugin("a", "1.0.0", json!({}));
+        let unreadable = |name: Option<&str>| Unreadable {
+            name: "a".into(),
+            plugin: name.map(str::to_owned),
+            host: None,
+            error: "unknown variant".into(),
+        };
+        for name in [Some("a"), None] {
+            let told = withdrawn(&[a()], &[], |o| o.view.unreadable = vec![unreadable(name)]);
+            assert_eq!(told, Withdraw::default());
+        }
+        let told = withdrawn(&[a()], &[], |o| o.view.unreadable = vec![unreadable(Some("b"))]);
+        assert_eq!(told.plugins, ["a"]);
+    }
+}
