@@ -27,9 +27,15 @@ impl fmt::Display for RevisionId {
 /// code, and never by the name it was stored under.
 #[must_use]
 pub fn id(plugin: &str, body: &Body) -> RevisionId {
-    let hash = hex::encode(Sha256::digest(canonical(body)));
     let name = plugin.char_indices().nth(LONGEST_NAME).map_or(plugin, |(end, _)| plugin.get(..end).unwrap_or(plugin));
-    RevisionId(format!("{name}-{}", hash.get(..DIGITS).unwrap_or(&hash)))
+    RevisionId(format!("{name}-{}", digest(canonical(body).as_bytes())))
+}
+
+/// The SHA-256 of some bytes, as many hex digits as an identity has.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> String {
+    let hash = hex::encode(Sha256::digest(bytes));
+    hash.get(..DIGITS).unwrap_or(&hash).to_owned()
 }
 
 /// JSON without spaces, keys sorted, fields at their defaults left out.

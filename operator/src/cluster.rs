@@ -7,7 +7,7 @@ use crate::{
         server::{self, ServeError, TlsSource},
         service::ControlService,
     },
-    driver::{Driver, Tools, metrics::DriverMetrics},
+    driver::{Driver, Tools, clock::Clock, metrics::DriverMetrics},
     host::Bells,
     leadership::Leadership,
     scope::Scope,
@@ -67,7 +67,7 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), Cluste
     let authenticator = Arc::new(TokenReviews::new(options.client));
     let leadership = options.leadership;
     let service = ControlService::new(Arc::clone(&hub), authenticator, Arc::clone(&world) as _, leadership.clone());
-    let tools = Tools { world, hub, bells, metrics: options.metrics };
+    let tools = Tools { world, hub, bells, metrics: options.metrics, clock: Clock::system() };
     let driver = Driver::new(tools, leadership);
     tokio::select! {
         served = server::serve_tls(service, options.listener, options.tls, stop) => Ok(served?),

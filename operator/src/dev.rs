@@ -8,7 +8,7 @@ use crate::{
         server::{self, ServeError},
         service::ControlService,
     },
-    driver::{Driver, Tools, metrics::DriverMetrics},
+    driver::{Driver, Tools, clock::Clock, metrics::DriverMetrics},
     host::Bells,
     leadership::Leadership,
     world::directory::{self, Directory},
@@ -66,7 +66,7 @@ fn serve(directory: Arc<Directory>, listen: PathBuf) -> Result<Handle, ServeErro
         leading.clone(),
     );
     let metrics = DriverMetrics::new(&Registry::new())?;
-    let tools = Tools { world: Arc::clone(&directory) as _, hub, bells, metrics };
+    let tools = Tools { world: Arc::clone(&directory) as _, hub, bells, metrics, clock: Clock::system() };
     let driver = Driver::new(tools, leading);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();

@@ -3,6 +3,7 @@
 
 mod backends;
 pub mod catalog;
+pub mod clock;
 #[cfg(test)]
 mod fixtures;
 pub mod fleet;
@@ -14,9 +15,9 @@ pub mod pass;
 pub mod persist;
 pub mod plan;
 pub mod publish;
-pub mod release;
 pub mod report;
 pub mod resolve;
+pub mod withdraw;
 
 use crate::{
     control::Hub,
@@ -24,7 +25,9 @@ use crate::{
     leadership::Leadership,
     world::World,
 };
+use clock::Clock;
 use metrics::DriverMetrics;
+use rockstar_crds::names;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
@@ -43,6 +46,7 @@ pub struct Tools {
     pub hub: Arc<Hub>,
     pub bells: Bells,
     pub metrics: DriverMetrics,
+    pub clock: Clock,
 }
 
 impl std::fmt::Debug for Tools {
@@ -109,16 +113,16 @@ impl Driver {
         }
     }
 
-    /// Plugins whose host is not there: they say so, and a deleted one has nothing to wait for.
+    /// Plugins whose host is not there say so; an earlier version's finalizer keeps none of them.
     async fn settle_orphans(&self) {
-        let now = k8s_openapi::jiff::Timestamp::now().as_millisecond();
+        let now = self.tools.clock.now();
         for plugin in self.tools.world.orphans() {
             let namespace = plugin.metadata.namespace.clone().unwrap_or_default();
             let host = HostKey::new(namespace, plugin.spec.host.clone());
-            let written = if release::is_held_and_deleted(&plugin) {
-                self.tools.world.hold(&plugin, false).await
-            } else {
-                self.report_orphan(&host, &plugin, now).await
+            let is_held = plugin.metadata.finalizers.iter().flatten().any(|f| f == names::UNLOAD_FINALIZER);
+            let written = match is_held {
+                true => self.tools.world.remove_finalizer(&plugin).await,
+                false => self.report_orphan(&host, &plugin, now).await,
             };
             if let Err(error) = written {
                 tracing::warn!(%host, %error, "failed to report a plugin without its host");

@@ -25,12 +25,26 @@ use std::{collections::BTreeMap, sync::Arc};
 /// What memory holds of one host: consistent enough to decide on, never the base of a write.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub host: Arc<PluginHost>,
+    /// None: there is no such object, but something that belongs to it.
+    pub host: Option<Arc<PluginHost>>,
     /// Those whose `spec.host` is this one, by object name.
     pub plugins: Vec<Arc<Plugin>>,
     pub pods: Vec<Pod>,
     /// Of these plugins, oldest first.
     pub revisions: Vec<Arc<Revision>>,
+    /// Plugins that are listed but cannot be decoded. Those whose host cannot be seen are in the views of all hosts.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// An object that this version cannot decode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The object's name.
+    pub name: String,
+    /// The plugin's name in its manifest, if it can be seen.
+    pub plugin: Option<String>,
+    pub host: Option<String>,
+    pub error: String,
 }
 
 /// A pod of the host.
@@ -44,6 +58,12 @@ pub struct Pod {
     /// Whether the sidecar was injected.
     pub injected: bool,
     pub created: Timestamp,
+    /// The API's Ready condition.
+    pub ready: bool,
+    /// The sidecar's container has started.
+    pub started: bool,
+    /// What the sidecar's container left when it ended.
+    pub termination: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +169,8 @@ pub trait World: Membership {
 
     async fn report_plugin(&self, host: &HostKey, name: &str, status: &PluginStatus) -> Result<(), WriteError>;
 
-    /// Sets or removes the finalizer that keeps a deleted Plugin until it is unloaded.
-    async fn hold(&self, plugin: &Plugin, held: bool) -> Result<(), WriteError>;
+    /// Removes the finalizer that an earlier version of the operator set.
+    async fn remove_finalizer(&self, plugin: &Plugin) -> Result<(), WriteError>;
 
     /// Tells users; may be lost.
     async fn tell(&self, host: &HostKey, note: Note);

@@ -3,7 +3,7 @@
 use super::{identity::Identity, mailbox::Mailbox, publication::Publication};
 use crate::host::{Bells, HostKey};
 use parking_lot::Mutex;
-use rockstar_proto::control::{FailureRecord, Hello, Report};
+use rockstar_proto::control::{FailureRecord, Hello, Report, Withdraw};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -105,6 +105,16 @@ impl Hub {
     /// Tells an instance whether to stay ready in spite of a failing plugin.
     pub fn keep_ready(&self, host: &HostKey, uid: &str, keep: bool) {
         self.with(host, uid, |entry| entry.mailbox.keep_ready(keep));
+    }
+
+    /// Takes away, before anything else that waits.
+    pub fn withdraw(&self, host: &HostKey, uid: &str, withdrawal: Withdraw) {
+        self.with(host, uid, |entry| entry.mailbox.withdraw(withdrawal));
+    }
+
+    /// Ends one stream; the instance comes back to where it belongs.
+    pub fn close(&self, host: &HostKey, uid: &str) {
+        self.with(host, uid, |entry| entry.mailbox.close(""));
     }
 
     /// Ends every stream of a host.

@@ -4,7 +4,7 @@ use super::publication::Publication;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rockstar_proto::control::{
-    FailureSeen, KeepReady, Moved, Report, RevisionBody, Snapshot, ToInstance, to_instance::Message,
+    FailureSeen, KeepReady, Moved, Report, RevisionBody, Snapshot, ToInstance, Withdraw, to_instance::Message,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,6 +23,9 @@ pub struct Mailbox {
 struct Slots {
     newest: Option<Arc<Publication>>,
     unsent: bool,
+    /// The last withdrawal since the newest state was handed in.
+    withdrawn: Option<Withdraw>,
+    unsent_withdrawal: Option<Withdraw>,
     seen: BTreeSet<String>,
     keep_ready: bool,
     keep_ready_unsent: bool,
@@ -33,6 +36,7 @@ struct Slots {
 #[derive(Debug, PartialEq)]
 pub enum Letter {
     State(Arc<Publication>),
+    Withdraw(Withdraw),
     FailureSeen(FailureSeen),
     KeepReady(KeepReady),
     /// The last one.
@@ -47,6 +51,20 @@ impl Mailbox {
         if !same {
             slots.newest = Some(Arc::clone(publication));
             slots.unsent = true;
+            slots.withdrawn = None;
+            self.filled.notify_one();
+        }
+    }
+
+    /// Takes away at once. A state that waits is older, and is not sent any more; the same again is not sent again.
+    pub fn withdraw(&self, withdrawal: Withdraw) {
+        let mut slots = self.slots.lock();
+        if slots.withdrawn.as_ref() != Some(&withdrawal) {
+            if std::mem::take(&mut slots.unsent) {
+                slots.newest = None;
+            }
+            slots.withdrawn = Some(withdrawal.clone());
+            slots.unsent_withdrawal = Some(withdrawal);
             self.filled.notify_one();
         }
     }
@@ -91,6 +109,9 @@ impl Mailbox {
         if let Some(moved) = &slots.closed {
             return Some(Letter::Moved(moved.clone()));
         }
+        if let Some(withdrawal) = slots.unsent_withdrawal.take() {
+            return Some(Letter::Withdraw(withdrawal));
+        }
         if std::mem::take(&mut slots.unsent) {
             return slots.newest.clone().map(Letter::State);
         }
@@ -124,6 +145,7 @@ impl Carried {
     pub fn encode(&mut self, letter: Letter) -> ToInstance {
         let message = match letter {
             Letter::State(publication) => Message::Snapshot(self.snapshot(&publication)),
+            Letter::Withdraw(withdrawal) => Message::Withdraw(withdrawal),
             Letter::FailureSeen(seen) => Message::FailureSeen(seen),
             Letter::KeepReady(keep) => Message::KeepReady(keep),
             Letter::Moved(moved) => Message::Moved(moved),
@@ -171,6 +193,20 @@ mod tests {
         mailbox.publish(&publication(2, &[]));
         mailbox.acknowledge(["f1".to_owned()]);
         assert_eq!(mailbox.next().await, Letter::FailureSeen(FailureSeen { ids: vec!["f1".into()] }));
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_overtakes_states_and_ends_older_ones() {
+        let mailbox = Mailbox::default();
+        let withdrawal = Withdraw { plugins: vec!["a".into()], ..Withdraw::default() };
+        mailbox.publish(&publication(1, &[]));
+        mailbox.withdraw(withdrawal.clone());
+        mailbox.withdraw(withdrawal.clone());
+        mailbox.publish(&publication(2, &[]));
+        assert_eq!(mailbox.next().await, Letter::Withdraw(withdrawal.clone()));
+        assert_eq!(mailbox.next().await, Letter::State(publication(2, &[])));
+        mailbox.withdraw(withdrawal.clone());
+        assert_eq!(mailbox.next().await, Letter::Withdraw(withdrawal), "the state may have given it back");
     }
 
     #[tokio::test]

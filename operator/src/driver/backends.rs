@@ -15,16 +15,22 @@ pub(super) fn references(spec: &PluginHostSpec) -> Vec<ValueRef> {
     engines.chain(config_ref(spec)).collect()
 }
 
-/// For the snapshot. A service whose address is not there is not embedded instead: what is written would be elsewhere.
+/// For the snapshot. A service whose address is not there is not embedded instead: what is written would be elsewhere. An
+/// instance that has an address keeps it.
 pub(super) fn told(spec: &PluginHostSpec, values: &Values) -> Option<Backends> {
     spec.backends.as_ref()?;
     let [database_url, cache_url, storage_url, events_url] = engines(spec).map(|(field, at)| {
         let address = at.map(|at| address(field, at, values));
         address.map_or_else(String::new, |found| found.unwrap_or_else(|fault| format!("{MISSING}{fault}")))
     });
-    let config = Some(types::Map::from(&config(spec, values).unwrap_or_default()));
+    let configuration = config(spec, values);
+    let unread =
+        engines(spec).into_iter().filter(|(field, at)| at.is_some_and(|at| address(field, at, values).is_err()));
+    let unread = unread.map(|(field, _)| field).chain(configuration.is_err().then_some("config"));
+    let kept = unread.map(str::to_owned).collect();
+    let config = Some(types::Map::from(&configuration.unwrap_or_default()));
     let event_overflow = spec.event_overflow().name().to_owned();
-    Some(Backends { database_url, cache_url, storage_url, events_url, config, event_overflow, kept: Vec::new() })
+    Some(Backends { database_url, cache_url, storage_url, events_url, config, event_overflow, kept })
 }
 
 /// The PostgreSQL role of both database and storage.

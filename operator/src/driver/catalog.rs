@@ -11,11 +11,12 @@ use rockstar_core::{
     revision::{self, Body, RevisionId},
 };
 use rockstar_crds::{
-    FieldError, Plugin, PluginHostSpec, names,
+    FieldError, Plugin, names,
     plugin::{ConfigFrom, KeyRef},
 };
 use serde_json::{Map, Value};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
@@ -42,11 +43,7 @@ pub enum Life {
     Enabled,
     /// By its own spec, or by the host's.
     Disabled,
-    /// Deleted, and kept by those that require it.
-    Required {
-        by: Vec<String>,
-    },
-    /// Deleted.
+    /// Deleted, but for somebody's finalizer.
     Leaving,
 }
 
@@ -58,6 +55,8 @@ pub struct Entry {
     pub name: String,
     pub life: Life,
     pub candidate: Result<Candidate, Fault>,
+    /// Where the configuration alone is at fault: what its spec asks for but for that. It stays where it runs already.
+    pub unconfigured: Option<Candidate>,
     /// What the author of the manifest or the configuration should look at.
     pub warnings: Vec<String>,
 }
@@ -66,24 +65,34 @@ impl Entry {
     /// Whether it takes part in resolution.
     #[must_use]
     pub const fn is_wanted(&self) -> bool {
-        matches!(self.life, Life::Enabled | Life::Required { .. })
+        matches!(self.life, Life::Enabled)
     }
 
     /// Tells the attempts at one spec from those at another.
     #[must_use]
     pub fn token(&self) -> String {
         let meta = &self.object.metadata;
-        let retry = annotation(&self.object, names::RETRY);
+        let retry = token_part(annotation(&self.object, names::RETRY));
         format!("{}/{}/{retry}", meta.uid.as_deref().unwrap_or_default(), meta.generation.unwrap_or_default())
     }
 }
+
+/// A long value counts by its hash, so that it can be stored.
+fn token_part(value: &str) -> Cow<'_, str> {
+    match value.len() > MAX_TOKEN_PART {
+        true => Cow::Owned(revision::digest(value.as_bytes())),
+        false => Cow::Borrowed(value),
+    }
+}
+
+const MAX_TOKEN_PART: usize = 64;
 
 /// All Plugins of a host: the one that counts of each name, and those that do not.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
     /// By the plugin's name.
     pub entries: BTreeMap<String, Entry>,
-    /// Further Plugins of a name that is taken.
+    /// Further Plugins of a name that is taken, and those beyond the limit.
     pub duplicates: Vec<(Arc<Plugin>, Fault)>,
 }
 
@@ -98,7 +107,7 @@ pub fn annotation<'a>(object: &'a Plugin, name: &str) -> &'a str {
 pub fn references(view: &View) -> Vec<ValueRef> {
     let live = view.plugins.iter().flat_map(|p| of_content(&p.spec.config_from, pull_secret(p)));
     let stored = view.revisions.iter().flat_map(|r| of_content(&r.content.config_from, r.content.pull_secret.clone()));
-    let hosts = backends::references(&view.host.spec);
+    let hosts = view.host.iter().flat_map(|host| backends::references(&host.spec));
     live.chain(stored).chain(hosts).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -149,21 +158,39 @@ pub fn typed(mut config: Map<String, Value>, from: &[ConfigFrom], manifest: &Man
     config
 }
 
-/// Reads all Plugins of the host. `running` is what each plugin is known to run: it tells who requires whom.
+/// So many plugins a host may have.
+pub const MAX_PLUGINS: usize = 256;
+
+/// Those of each plugin's name that count, which are the oldest, and the others.
 #[must_use]
-pub fn catalog(view: &View, values: &Values, running: &BTreeMap<String, Node>) -> Catalog {
+pub fn by_name(view: &View) -> (BTreeMap<String, Arc<Plugin>>, Vec<Arc<Plugin>>) {
     let mut objects: Vec<_> = view.plugins.iter().collect();
     objects.sort_by_key(|p| (p.metadata.creation_timestamp.clone(), p.metadata.name.clone()));
-    let mut catalog = Catalog::default();
+    let mut first = BTreeMap::new();
+    let mut others = Vec::new();
     for object in objects {
-        let entry = entry(object, view, values);
-        match catalog.entries.get(&entry.name) {
-            Some(first) => catalog.duplicates.push((Arc::clone(object), duplicate(&entry.name, first))),
-            None => drop(catalog.entries.insert(entry.name.clone(), entry)),
+        let name = plugin_name(object);
+        if first.contains_key(&name) || first.len() >= MAX_PLUGINS {
+            others.push(Arc::clone(object));
+        } else {
+            first.insert(name, Arc::clone(object));
         }
     }
-    if view.host.metadata.deletion_timestamp.is_none() {
-        keep_required(&mut catalog, running);
+    (first, others)
+}
+
+/// Reads all Plugins of the host.
+#[must_use]
+pub fn catalog(view: &View, values: &Values, unstored: &BTreeMap<RevisionId, (String, i64)>) -> Catalog {
+    let (first, others) = by_name(view);
+    let mut catalog = Catalog::default();
+    for (name, object) in &first {
+        catalog.entries.insert(name.clone(), entry(name, object, view, values, unstored));
+    }
+    for object in others {
+        let name = plugin_name(&object);
+        let fault = catalog.entries.get(&name).map_or_else(too_many, |first| duplicate(&name, first));
+        catalog.duplicates.push((object, fault));
     }
     catalog
 }
@@ -175,40 +202,79 @@ fn duplicate(name: &str, first: &Entry) -> Fault {
     Fault { condition: None, reason: "DuplicateName", message }
 }
 
-fn entry(object: &Arc<Plugin>, view: &View, values: &Values) -> Entry {
-    let spec = &object.spec;
-    let mut warnings = Vec::new();
-    let parsed = manifest::from_value(&spec.manifest);
-    let own_name = spec.manifest.get("name").and_then(Value::as_str).filter(|n| !n.is_empty());
-    let name = own_name.or(object.metadata.name.as_deref()).unwrap_or_default().to_owned();
-    let candidate = parsed.map_err(Fault::from).and_then(|parsed| {
-        warnings.extend(parsed.warnings);
-        candidate(object, parsed.manifest, view, values, &mut warnings)
-    });
-    Entry { object: Arc::clone(object), name, life: life(object, &view.host.spec), candidate, warnings }
+fn too_many() -> Fault {
+    let message = format!("a PluginHost has at most {MAX_PLUGINS} plugins; delete one, or give this one another host");
+    Fault { condition: None, reason: "TooManyPlugins", message }
 }
 
-fn life(object: &Plugin, host: &PluginHostSpec) -> Life {
-    match (object.metadata.deletion_timestamp.is_some(), object.spec.enabled && host.enabled) {
+/// The plugin's name in its manifest; the object's where it has none.
+fn plugin_name(object: &Plugin) -> String {
+    let own_name = object.spec.manifest.get("name").and_then(Value::as_str).filter(|n| !n.is_empty());
+    own_name.or(object.metadata.name.as_deref()).unwrap_or_default().to_owned()
+}
+
+/// Whether its own spec lets it run.
+#[must_use]
+pub fn may_run(object: &Plugin) -> bool {
+    object.spec.enabled && object.metadata.deletion_timestamp.is_none()
+}
+
+fn entry(
+    name: &str,
+    object: &Arc<Plugin>,
+    view: &View,
+    values: &Values,
+    unstored: &BTreeMap<RevisionId, (String, i64)>,
+) -> Entry {
+    let mut warnings = Vec::new();
+    let parsed = manifest::from_value(&object.spec.manifest).map_err(Fault::from);
+    let unconfigured = parsed.and_then(|parsed| {
+        warnings.extend(parsed.warnings);
+        candidate(object, parsed.manifest, view)
+    });
+    let unconfigured = unconfigured.and_then(|candidate| match unstored.get(&candidate.revision.id) {
+        Some((cause, _)) => Err(not_stored(cause)),
+        None => Ok(candidate),
+    });
+    let fault = unconfigured.as_ref().ok().and_then(|candidate| {
+        let manifest = &candidate.revision.content.body.manifest;
+        configured(object, manifest, values).map(|found| warnings.extend(found)).err()
+    });
+    let (candidate, unconfigured) = match (unconfigured, fault) {
+        (Ok(candidate), Some(fault)) => (Err(fault), Some(candidate)),
+        (candidate, _) => (candidate, None),
+    };
+    let life = life(object, view.host.as_ref().is_none_or(|host| host.spec.enabled));
+    Entry { object: Arc::clone(object), name: name.to_owned(), life, candidate, unconfigured, warnings }
+}
+
+/// What its author should look at, if the configuration fits the manifest.
+fn configured(object: &Plugin, manifest: &Manifest, values: &Values) -> Result<Vec<String>, Fault> {
+    let spec = &object.spec;
+    let config = filled(&spec.config, &spec.config_from, values).map_err(missing_value)?;
+    let config = typed(config, &spec.config_from, manifest);
+    Ok(config::apply(&manifest.config, &config)?.warnings)
+}
+
+fn not_stored(cause: &str) -> Fault {
+    let message = format!("its revision cannot be stored, so that it is not rolled out: {cause}");
+    Fault { condition: None, reason: "RevisionNotStored", message }
+}
+
+fn life(object: &Plugin, host_enabled: bool) -> Life {
+    match (object.metadata.deletion_timestamp.is_some(), object.spec.enabled && host_enabled) {
         (true, _) => Life::Leaving,
         (false, true) => Life::Enabled,
         (false, false) => Life::Disabled,
     }
 }
 
-fn candidate(
-    object: &Plugin,
-    manifest: Manifest,
-    view: &View,
-    values: &Values,
-    warnings: &mut Vec<String>,
-) -> Result<Candidate, Fault> {
+fn candidate(object: &Plugin, manifest: Manifest, view: &View) -> Result<Candidate, Fault> {
     let spec = &object.spec;
     permission::check_declared(&manifest, &spec.granted()?)?;
-    spec.policies(&view.host.spec)?;
-    let config = filled(&spec.config, &spec.config_from, values).map_err(missing_value)?;
-    let config = typed(config, &spec.config_from, &manifest);
-    warnings.extend(config::apply(&manifest.config, &config)?.warnings);
+    if let Some(host) = &view.host {
+        spec.policies(&host.spec)?;
+    }
     let node = Node::of(&manifest)?;
     Ok(Candidate { revision: revision_of(manifest.name, spec.body()?, object, view), node })
 }
@@ -231,29 +297,6 @@ fn revision_of(plugin: String, body: Body, object: &Plugin, view: &View) -> Arc<
             pull_secret: pull_secret(object),
         },
     })
-}
-
-/// A deleted plugin stays while one that stays requires it.
-fn keep_required(catalog: &mut Catalog, running: &BTreeMap<String, Node>) {
-    let leaving: Vec<_> =
-        catalog.entries.values().filter(|e| e.life == Life::Leaving).map(|e| e.name.clone()).collect();
-    for name in leaving {
-        let by: Vec<_> =
-            catalog.entries.values().filter(|e| requires(e, &name, running)).map(|e| e.name.clone()).collect();
-        if let Some(entry) = catalog.entries.get_mut(&name).filter(|e| !by.is_empty() && !forced(&e.object)) {
-            entry.life = Life::Required { by };
-        }
-    }
-}
-
-fn forced(object: &Plugin) -> bool {
-    annotation(object, names::FORCE_DELETE) == "true"
-}
-
-/// Only plugins that nobody deleted hold others.
-fn requires(entry: &Entry, name: &str, running: &BTreeMap<String, Node>) -> bool {
-    let needs = |node: &Node| node.dependencies.iter().any(|need| !need.optional && need.name == name);
-    entry.life == Life::Enabled && entry.name != name && running.get(&entry.name).is_some_and(needs)
 }
 
 /// The nodes of revisions that are known.
@@ -311,17 +354,12 @@ mod tests {
     };
     use serde_json::json;
 
-    fn read(plugins: impl IntoIterator<Item = Value>, running: &[&str]) -> Catalog {
-        let view = observed(plugins).view;
-        let all = catalog(&view, &Values::new(), &BTreeMap::new());
-        let node =
-            |name: &&str| Some((name.to_string(), all.entries.get(*name)?.candidate.as_ref().ok()?.node.clone()));
-        catalog(&view, &Values::new(), &running.iter().filter_map(node).collect())
+    fn read(plugins: impl IntoIterator<Item = Value>) -> Catalog {
+        read_view(&observed(plugins).view)
     }
 
-    fn deleted(mut plugin: Value) -> Value {
-        plugin["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-        plugin
+    fn read_view(view: &View) -> Catalog {
+        catalog(view, &Values::new(), &BTreeMap::new())
     }
 
     #[test]
@@ -347,7 +385,7 @@ mod tests {
             (json!({"source": {"path": null}}), None, "spec.source: exactly one of oci, http and path must be given"),
         ];
         for (spec, condition, text) in cases {
-            let catalog = read([plugin("a", "1.0.0", json!({"spec": spec}))], &[]);
+            let catalog = read([plugin("a", "1.0.0", json!({"spec": spec}))]);
             let fault = catalog.entries["a"].candidate.as_ref().unwrap_err();
             assert!(fault.message.starts_with(text), "{} is not {text}", fault.message);
             assert_eq!(fault.condition, condition, "{text}");
@@ -358,7 +396,7 @@ mod tests {
     fn the_older_of_two_plugins_of_one_name_counts() {
         let mut second = plugin("a", "2.0.0", json!({}));
         second["metadata"]["name"] = json!("a-copy");
-        let catalog = read([second, plugin("a", "1.0.0", json!({}))], &[]);
+        let catalog = read([second, plugin("a", "1.0.0", json!({}))]);
         assert_eq!(catalog.entries["a"].object.metadata.name.as_deref(), Some("a"));
         assert_eq!(
             catalog.duplicates[0].1.message,
@@ -367,16 +405,28 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_plugin_stays_for_those_that_run_and_require_it() {
-        let auth = || plugin("auth", "1.0.0", needs("cache"));
-        let cache = || deleted(plugin("cache", "1.0.0", json!({})));
-        let life = |catalog: &Catalog| catalog.entries["cache"].life.clone();
-        assert_eq!(life(&read([auth(), cache()], &["auth"])), Life::Required { by: vec!["auth".into()] });
-        assert_eq!(life(&read([auth(), cache()], &[])), Life::Leaving, "it never ran");
-        assert_eq!(life(&read([deleted(auth()), cache()], &["auth"])), Life::Leaving, "both go");
-        let mut forced = cache();
-        forced["metadata"]["annotations"] = json!({names::FORCE_DELETE: "true"});
-        assert_eq!(life(&read([auth(), forced], &["auth"])), Life::Leaving);
+    fn a_deleted_plugin_goes_whoever_requires_it() {
+        let deleted = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let catalog = read([plugin("auth", "1.0.0", needs("cache")), plugin("cache", "1.0.0", deleted)]);
+        assert_eq!(catalog.entries["cache"].life, Life::Leaving);
+    }
+
+    #[test]
+    fn the_257th_plugin_is_refused() {
+        let named = |n: usize| plugin(&format!("p{n:03}"), "1.0.0", json!({}));
+        let catalog = read((0..=MAX_PLUGINS).map(named));
+        assert_eq!((catalog.entries.len(), catalog.duplicates.len()), (MAX_PLUGINS, 1));
+        let (object, fault) = &catalog.duplicates[0];
+        assert_eq!((object.metadata.name.as_deref(), fault.reason), (Some("p256"), "TooManyPlugins"));
+    }
+
+    #[test]
+    fn a_revision_that_cannot_be_stored_is_a_fault_of_its_plugin_alone() {
+        let view = observed([plugin("a", "1.0.0", json!({})), plugin("b", "1.0.0", json!({}))]).view;
+        let id = read_view(&view).entries["a"].candidate.as_ref().unwrap().revision.id.clone();
+        let catalog = catalog(&view, &Values::new(), &[(id, ("quota".to_owned(), 0))].into());
+        assert_eq!(catalog.entries["a"].candidate.as_ref().unwrap_err().reason, "RevisionNotStored");
+        assert!(catalog.entries["b"].candidate.is_ok());
     }
 
     #[test]
@@ -393,7 +443,7 @@ mod tests {
     #[test]
     fn a_disabled_host_disables_its_plugins() {
         let mut observed = observed([plugin("a", "1.0.0", json!({}))]);
-        observed.view.host = Arc::new(host(json!({"spec": {"enabled": false}})));
+        observed.view.host = Some(Arc::new(host(json!({"spec": {"enabled": false}}))));
         let catalog = catalog(&observed.view, &Values::new(), &BTreeMap::new());
         assert_eq!(catalog.entries["a"].life, Life::Disabled);
     }

@@ -67,12 +67,16 @@ pub(super) fn pod(name: &str) -> Pod {
         terminating: false,
         injected: true,
         created: Timestamp::UNIX_EPOCH,
+        ready: false,
+        started: false,
+        termination: None,
     }
 }
 
 pub(super) fn observed(plugins: impl IntoIterator<Item = Value>) -> Observed {
     let plugins = plugins.into_iter().map(|p| Arc::new(serde_json::from_value::<Plugin>(p).unwrap())).collect();
-    let view = View { host: Arc::new(host(json!({}))), plugins, pods: vec![pod("web-1")], revisions: Vec::new() };
+    let host = Some(Arc::new(host(json!({}))));
+    let view = View { host, plugins, pods: vec![pod("web-1")], revisions: Vec::new(), unreadable: Vec::new() };
     Observed { view, attached: Vec::new(), values: Values::new(), now: 1_000_000 }
 }
 
@@ -112,11 +116,9 @@ pub(super) struct Pass {
 /// Decides, and takes the decision for stored.
 pub(super) fn pass(observed: &Observed, memory: &mut Memory) -> Pass {
     memory.hear(observed);
-    let settings = plan::settings(observed).unwrap();
-    let sets = memory.state.target.iter().chain(&memory.state.stable).flatten();
-    let running = catalog::nodes(sets, &memory.known);
-    let catalog = catalog::catalog(&observed.view, &observed.values, &running);
-    let candidates = catalog.entries.values().filter_map(|e| e.candidate.as_ref().ok());
+    let settings = plan::settings(&observed.view.host.as_ref().unwrap().spec).unwrap();
+    let catalog = catalog::catalog(&observed.view, &observed.values, &memory.unstored);
+    let candidates = catalog.entries.values().filter_map(|e| e.candidate.as_ref().ok().or(e.unconfigured.as_ref()));
     memory.known.extend(candidates.map(|c| (c.revision.id.clone(), Arc::clone(&c.revision))));
     let decision = plan::decide(observed, &settings, &catalog, memory);
     memory.state = decision.plan.state.clone();

@@ -10,33 +10,36 @@ use crate::{
 };
 use rockstar_core::{
     revision::RevisionId,
-    rollout::{Failure, FailureClass, Instance, Presence, Set},
+    rollout::{Down, Failure, FailureClass, Instance, Presence, Set},
+    termination::Termination,
+    text,
 };
-use rockstar_proto::control::{FailureRecord, PluginState, failure_record::Class};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use rockstar_proto::control::{FailureRecord, PluginState, Report, failure_record::Class};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// All pods of the host that have a sidecar and are not on their way out.
 #[must_use]
 pub fn instances(observed: &Observed, memory: &Memory) -> Vec<Instance> {
     let attached: BTreeMap<&str, &Attached> = observed.attached.iter().map(|a| (a.uid.as_str(), a)).collect();
-    let uid = observed.view.host.metadata.uid.as_deref().unwrap_or_default();
+    let uid = observed.host_uid();
     let pods = observed.view.pods.iter().filter(|p| p.injected && !p.terminating);
-    pods.map(|pod| instance(pod, attached.get(pod.uid.as_str()).copied(), uid, memory)).collect()
+    pods.map(|pod| instance(pod, attached.get(pod.uid.as_str()).copied(), uid, memory, observed.now)).collect()
 }
 
-fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Memory) -> Instance {
-    let said = attached.map(|a| said(a, host_uid)).unwrap_or_default();
+fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Memory, now: i64) -> Instance {
+    let said = attached.map_or_else(|| left(pod, host_uid, memory), |a| said(a, host_uid));
+    let has_served = memory.ever_ready.contains(&pod.uid);
     Instance {
         id: pod.uid.clone(),
         name: pod.name.clone(),
         created: pod.created.as_millisecond(),
         presence: presence(pod, attached.is_some()),
-        new: !memory.ever_ready.contains(&pod.uid),
+        expected: pod.ready && pod.phase == PodPhase::Running,
+        new: !has_served && (attached.is_some() || pod.phase == PodPhase::Pending),
         ready: said.ready,
         down: said.down,
+        seen_since: memory.seen.get(&pod.uid).copied().unwrap_or(now),
+        away_since: memory.away.get(&pod.uid).copied(),
         accepted: said.accepted,
         moving: said.moving,
         waiting: memory.waiting.get(&pod.uid).copied(),
@@ -60,7 +63,7 @@ const fn presence(pod: &Pod, attached: bool) -> Presence {
 #[derive(Default)]
 struct Said {
     ready: bool,
-    down: BTreeSet<String>,
+    down: BTreeMap<String, Down>,
     accepted: i64,
     moving: bool,
     serving: Set,
@@ -71,10 +74,10 @@ struct Said {
 fn said(attached: &Attached, host_uid: &str) -> Said {
     let report = &attached.report;
     let current = report.host_uid == host_uid;
-    let serving = set(&report.plugins, |p| !p.revision.is_empty());
+    let serving = serving(report);
     Said {
         ready: report.ready,
-        down: if report.ready { BTreeSet::new() } else { down(&report.plugins) },
+        down: down(&report.plugins),
         accepted: if current { i64::try_from(report.plan_generation).unwrap_or(i64::MAX) } else { 0 },
         moving: report.groups.iter().any(|g| is_open(g.outcome())),
         proven: set(&report.plugins, |p| !p.revision.is_empty() && p.proven),
@@ -88,10 +91,53 @@ fn set(plugins: &[PluginState], has: impl Fn(&PluginState) -> bool) -> Set {
     of.map(|p| (p.plugin.clone(), RevisionId(p.revision.clone()))).collect()
 }
 
+/// What a pod that ended is known to have served: its last report, else what its sidecar left.
+fn left(pod: &Pod, host_uid: &str, memory: &Memory) -> Said {
+    if !matches!(pod.phase, PodPhase::Succeeded) {
+        return Said::default();
+    }
+    let reported = memory.last_reports.get(&pod.uid).filter(|report| report.host_uid == host_uid);
+    if let Some(report) = reported {
+        let up = set(&report.plugins, |p| !p.revision.is_empty() && p.status == "running");
+        return Said { serving: up, ..Said::default() };
+    }
+    let message = pod.termination.as_deref().and_then(Termination::decode).filter(|m| m.host_uid == host_uid);
+    let revisions = message.into_iter().flat_map(|message| message.revisions);
+    let named = |id: RevisionId| Some((memory.known.get(&id)?.plugin.clone(), id));
+    Said { serving: revisions.filter_map(named).collect(), ..Said::default() }
+}
+
+fn serving(report: &Report) -> Set {
+    set(&report.plugins, |p| !p.revision.is_empty())
+}
+
 /// The plugins that cannot answer.
 #[must_use]
-pub fn down(plugins: &[PluginState]) -> BTreeSet<String> {
-    plugins.iter().filter(|p| p.status == "error").map(|p| p.plugin.clone()).collect()
+pub fn down(plugins: &[PluginState]) -> BTreeMap<String, Down> {
+    let is_down = |p: &&PluginState| p.status == "error" || p.disabled_by_threshold;
+    plugins.iter().filter(is_down).map(|p| (p.plugin.clone(), why_down(p))).collect()
+}
+
+/// The reasons for which a plugin stays down until somebody acts, or for long.
+const STUCK: [&str; 2] = ["CrashBudgetExhausted", DISABLED];
+const DISABLED: &str = "DisabledByErrorThreshold";
+
+fn why_down(state: &PluginState) -> Down {
+    let reason = match state.reason.as_str() {
+        _ if state.disabled_by_threshold => DISABLED,
+        "" => "Crashed",
+        reason => reason,
+    };
+    let message = match (state.last_error.as_str(), state.threshold_exceeded.as_str()) {
+        (_, exceeded) if reason == DISABLED && !exceeded.is_empty() => exceeded,
+        ("", _) => "no error was reported",
+        (error, _) => error,
+    };
+    Down {
+        reason: reason.to_owned(),
+        message: text::bounded(message, text::MAX_STORED),
+        stuck: STUCK.contains(&reason),
+    }
 }
 
 /// An environment failure is over when its revision serves.
@@ -108,9 +154,10 @@ fn failure(record: &FailureRecord, accepted: u64, serving: &Set) -> Option<Failu
         revision,
         class,
         reason: record.reason.clone(),
-        message: record.message.clone(),
+        message: text::bounded(&record.message, text::MAX_FAILURE),
         at: record.at_unix_ms,
         plan_generation: i64::try_from(generation).unwrap_or(i64::MAX),
+        shared: record.shared,
     })
 }
 
@@ -138,7 +185,8 @@ pub fn heard(attached: &Attached, memory: &Memory) -> Vec<String> {
 pub fn panics(instances: &[Instance]) -> bool {
     let connected: Vec<_> = instances.iter().filter(|i| i.presence == Presence::Connected).collect();
     let mut down: BTreeMap<&str, usize> = BTreeMap::new();
-    connected.iter().flat_map(|i| &i.down).for_each(|plugin| *down.entry(plugin).or_default() += 1);
+    let unready = connected.iter().filter(|i| !i.ready);
+    unready.flat_map(|i| i.down.keys()).for_each(|plugin| *down.entry(plugin).or_default() += 1);
     down.values().any(|count| count * 2 > connected.len())
 }
 

@@ -34,16 +34,19 @@ pub(super) async fn run(tools: Tools, host: HostKey) {
         let began = Instant::now();
         let outcome = pass::pass(&tools, &host, &mut memory).await;
         tools.metrics.passed(began.elapsed().as_secs_f64(), is_failure(&outcome), &tools.hub);
-        let wait = match outcome {
+        match outcome {
             Ok(Outcome::Gone) => break,
             Ok(Outcome::Wait(deadline)) => {
                 backoff.reset();
-                until(deadline, tools.world.polls_values())
+                let wait = until(deadline, tools.clock.now(), tools.world.polls_values());
+                sleep(began.elapsed().max(SHORTEST_PAUSE)).await;
+                rung(&bell, began + wait).await;
             }
-            Err(error) => backoff.after(&host, &error),
-        };
-        sleep(began.elapsed().max(SHORTEST_PAUSE)).await;
-        rung(&bell, began + wait).await;
+            Err(error) => {
+                let wait = backoff.after(&host, &error);
+                sit_out(&tools, &host, &memory, &bell, began + wait.max(SHORTEST_PAUSE)).await;
+            }
+        }
     }
     tools.hub.close_host(&host);
     tools.bells.forget(&host);
@@ -63,10 +66,17 @@ async fn recall(world: &dyn World, host: &HostKey, backoff: &mut Backoff) -> Mem
     }
 }
 
-fn until(deadline: Option<i64>, polls_values: bool) -> Duration {
+fn until(deadline: Option<i64>, now: i64, polls_values: bool) -> Duration {
     let idle = if polls_values { VALUES_INTERVAL } else { IDLE_INTERVAL };
-    let now = k8s_openapi::jiff::Timestamp::now().as_millisecond();
     deadline.map_or(idle, |at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0) + 1).min(idle))
+}
+
+/// Waits after a failed pass. What rings meanwhile does not shorten the wait, but what is taken away is told.
+async fn sit_out(tools: &Tools, host: &HostKey, memory: &Memory, bell: &Notify, until: Instant) {
+    while timeout(until.saturating_duration_since(Instant::now()), bell.notified()).await.is_ok() {
+        pass::only_take_away(tools, host, memory).await;
+        sleep(SHORTEST_PAUSE).await;
+    }
 }
 
 async fn rung(bell: &Notify, latest: Instant) {

@@ -1,6 +1,6 @@
 //! First step: everything that a pass decides on, taken at one moment. I/O: reads of values; the rest is in memory.
 
-use super::catalog;
+use super::{catalog, clock::Clock};
 use crate::{
     control::{Attached, Hub},
     host::HostKey,
@@ -17,14 +17,18 @@ pub struct Observed {
     pub now: i64,
 }
 
-/// None: there is no such host.
-pub async fn observe(world: &dyn World, hub: &Hub, host: &HostKey) -> Option<Observed> {
+impl Observed {
+    /// Of the PluginHost's object; empty if it is not there.
+    #[must_use]
+    pub fn host_uid(&self) -> &str {
+        self.view.host.as_ref().and_then(|host| host.metadata.uid.as_deref()).unwrap_or_default()
+    }
+}
+
+/// None: there is no such host, and nothing that belongs to it.
+pub async fn observe(world: &dyn World, hub: &Hub, clock: &Clock, host: &HostKey) -> Option<Observed> {
     let view = world.view(host)?;
     let references = catalog::references(&view);
     let values = if references.is_empty() { Values::new() } else { world.values(&host.namespace, &references).await };
-    Some(Observed { view, attached: hub.attached(host), values, now: now() })
-}
-
-fn now() -> i64 {
-    k8s_openapi::jiff::Timestamp::now().as_millisecond()
+    Some(Observed { view, attached: hub.attached(host), values, now: clock.now() })
 }

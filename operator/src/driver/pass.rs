@@ -1,26 +1,30 @@
 //! One pass of one host's pipeline, step by step. I/O: that of the steps.
+//!
+//! What is taken away is told first, from what is live alone. After that nothing is told that was not stored; where nothing
+//! can be stored, instances that come are told what is.
 
 use super::{
     Tools,
     catalog::{self, Catalog},
     fleet,
-    memory::Memory,
+    memory::{Memory, Recovery},
     observe::{self, Observed},
     persist,
     plan::{self, Decision, Settings},
-    publish, release, report,
+    publish, report, withdraw,
 };
 use crate::{
-    control::Hub,
+    control::{Hub, Identity},
     host::HostKey,
     world::{World, WriteError},
 };
+use rockstar_crds::PluginHost;
 use std::sync::Arc;
 
 /// What a pass leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The host is gone.
+    /// The host is gone, and so is everything that belongs to it.
     Gone,
     /// Nothing more to do until a bell rings, or this time (milliseconds since the epoch) comes.
     Wait(Option<i64>),
@@ -29,53 +33,98 @@ pub enum Outcome {
 /// Runs the pipeline once.
 pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<Outcome, WriteError> {
     let world = tools.world.as_ref();
-    let Some(observed) = observe::observe(world, &tools.hub, host).await else { return Ok(Outcome::Gone) };
-    let uid = &observed.view.host.metadata.uid;
-    if memory.uid.get_or_insert_with(|| uid.clone().unwrap_or_default()) != uid.as_deref().unwrap_or_default() {
+    let Some(observed) = observe::observe(world, &tools.hub, &tools.clock, host).await else {
         return Ok(Outcome::Gone);
-    }
+    };
+    take_away(tools, host, &observed, memory);
+    let Some(object) = observed.view.host.clone() else {
+        return Ok(Outcome::Wait(None));
+    };
+    meet(world, host, &object, memory).await?;
     memory.hear(&observed);
-    let settings = match plan::settings(&observed) {
+    let settings = match plan::settings(&object.spec) {
         Ok(settings) => settings,
         Err(error) => {
-            let report = report::unusable(&observed, &error);
+            let report = report::unusable(&object, &error, observed.now);
             report::write(tools, host, &observed, memory, report).await?;
             return Ok(Outcome::Wait(None));
         }
     };
-    let catalog = read_catalog(&observed, memory);
-    let decision = plan::decide(&observed, &settings, &catalog, memory);
-    store(world, host, &observed, &catalog, &decision, memory).await?;
+    let (catalog, decision) = decide(world, host, &observed, &settings, memory).await;
+    let stored = store(world, host, memory, &decision).await;
+    if let Err(error) = stored {
+        tell_what_is_stored(&tools.hub, host, &observed, &settings, &catalog, memory);
+        return Err(error);
+    }
     tell(&tools.hub, host, &observed, &settings, &catalog, &decision, memory);
-    let composed = report::compose(&observed, &settings, &catalog, &decision, memory);
-    let reported = report::write(tools, host, &observed, memory, composed).await;
-    let released = release::release(world, &observed, &catalog, &decision).await?;
-    reported?;
-    Ok(Outcome::Wait(decision.plan.next_deadline.into_iter().chain(released).min()))
+    let composed = match memory.recovery.is_under_way() {
+        true => report::recovering(&observed, &catalog),
+        false => report::compose(&observed, &settings, &catalog, &decision, memory),
+    };
+    report::write(tools, host, &observed, memory, composed).await?;
+    persist::clean_up(world, host, &observed.view, memory).await;
+    Ok(Outcome::Wait(decision.plan.next_deadline.into_iter().chain(memory.recovery.deadline()).min()))
 }
 
-/// Who requires whom is read from what runs; before anything does, from what is to run.
+/// Does what may not wait for a failing pass: tells what is taken away.
+pub async fn only_take_away(tools: &Tools, host: &HostKey, memory: &Memory) {
+    let Some(view) = tools.world.view(host) else { return };
+    let attached = tools.hub.attached(host);
+    let observed = Observed { view, attached, values: crate::world::Values::new(), now: tools.clock.now() };
+    take_away(tools, host, &observed, memory);
+}
+
+fn take_away(tools: &Tools, host: &HostKey, observed: &Observed, memory: &Memory) {
+    withdraw::withdraw(&tools.hub, host, observed, memory);
+    for instance in &observed.attached {
+        let pod = Identity { namespace: host.namespace.clone(), pod: instance.pod.clone(), uid: instance.uid.clone() };
+        // Its label names another host now: it comes back to that one.
+        if tools.world.host_of(&pod).is_some_and(|other| other != *host) {
+            tools.hub.close(host, &instance.uid);
+        }
+    }
+}
+
+/// Another object of the same name is another host: what is stored of it is the only truth.
+async fn meet(world: &dyn World, host: &HostKey, object: &PluginHost, memory: &mut Memory) -> Result<(), WriteError> {
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    if memory.uid.as_ref().is_some_and(|known| *known != uid) {
+        *memory = recall(world, host).await?;
+    }
+    memory.uid = Some(uid);
+    Ok(())
+}
+
+/// Decides; once more where a revision turns out not to be storable.
+async fn decide(
+    world: &dyn World,
+    host: &HostKey,
+    observed: &Observed,
+    settings: &Settings,
+    memory: &mut Memory,
+) -> (Catalog, Decision) {
+    loop {
+        let catalog = read_catalog(observed, memory);
+        let decision = plan::decide(observed, settings, &catalog, memory);
+        let state = &decision.plan.state;
+        if !persist::save_revisions(world, host, observed, &catalog, memory, state).await {
+            return (catalog, decision);
+        }
+    }
+}
+
 fn read_catalog(observed: &Observed, memory: &mut Memory) -> Catalog {
-    let state = &memory.state;
-    let sets = state.target.iter().chain(&state.stable).flatten();
-    let running = catalog::nodes(sets, &memory.known);
-    let catalog = catalog::catalog(&observed.view, &observed.values, &running);
-    for candidate in catalog.entries.values().filter_map(|e| e.candidate.as_ref().ok()) {
+    let catalog = catalog::catalog(&observed.view, &observed.values, &memory.unstored);
+    let candidates = catalog.entries.values().filter_map(|e| e.candidate.as_ref().ok().or(e.unconfigured.as_ref()));
+    for candidate in candidates {
         memory.known.entry(candidate.revision.id.clone()).or_insert_with(|| Arc::clone(&candidate.revision));
     }
     catalog
 }
 
 /// Another writer's rollout is taken up, and decided on anew.
-async fn store(
-    world: &dyn World,
-    host: &HostKey,
-    observed: &Observed,
-    catalog: &Catalog,
-    decision: &Decision,
-    memory: &mut Memory,
-) -> Result<(), WriteError> {
-    let stored = persist::persist(world, host, &observed.view, catalog, memory, &decision.plan.state).await;
+async fn store(world: &dyn World, host: &HostKey, memory: &mut Memory, decision: &Decision) -> Result<(), WriteError> {
+    let stored = persist::save_rollout(world, host, memory, &decision.plan.state).await;
     if matches!(stored, Err(WriteError::Conflict { .. })) {
         memory.restart_from(world.rollout(host).await?);
     }
@@ -96,6 +145,23 @@ fn tell(
     publish::publish(hub, host, observed, memory, &publications);
     let keep = fleet::panics(&decision.instances);
     observed.attached.iter().for_each(|instance| hub.keep_ready(host, &instance.uid, keep));
+}
+
+/// Instances that come while nothing can be stored are told what is, if that needs no change of it.
+fn tell_what_is_stored(
+    hub: &Hub,
+    host: &HostKey,
+    observed: &Observed,
+    settings: &Settings,
+    catalog: &Catalog,
+    memory: &mut Memory,
+) {
+    let recovery = std::mem::replace(&mut memory.recovery, Recovery::Since(observed.now));
+    let decision = plan::decide(observed, settings, catalog, memory);
+    memory.recovery = recovery;
+    if decision.plan.state == memory.state {
+        tell(hub, host, observed, settings, catalog, &decision, memory);
+    }
 }
 
 /// For a loop that begins: what is stored is the only truth.

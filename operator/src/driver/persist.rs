@@ -1,12 +1,12 @@
 //! Fourth step: what must outlive this process is stored before anyone is told. I/O: writes.
 
-use super::{catalog::Catalog, memory::Memory};
+use super::{catalog::Catalog, memory::Memory, observe::Observed};
 use crate::{
     host::HostKey,
     world::{Revision, View, World, WriteError},
 };
 use rockstar_core::{revision::RevisionId, rollout::State};
-use rockstar_crds::names;
+use rockstar_crds::{Plugin, names};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -15,44 +15,71 @@ use std::{
 /// So many revisions of a plugin are kept, beside those in use.
 const HISTORY: usize = 10;
 
-/// Stores finalizers, revisions and the rollout, in this order.
-pub async fn persist(
+/// The view may lag behind a write by so much, in milliseconds.
+const LAG: i64 = 10_000;
+/// A revision that could not be stored is tried again after so long, in milliseconds.
+const RETRY: i64 = 30_000;
+
+/// Stores the revisions that the state needs. One that cannot be stored is the fault of its plugin alone: returns whether
+/// there is a new one of those, so that it must be decided anew.
+pub async fn save_revisions(
     world: &dyn World,
     host: &HostKey,
-    view: &View,
+    observed: &Observed,
     catalog: &Catalog,
     memory: &mut Memory,
     state: &State,
-) -> Result<(), WriteError> {
-    hold(world, catalog, memory).await?;
-    for revision in unsaved(view, state, &memory.known) {
-        if let Some(entry) = catalog.entries.get(&revision.plugin) {
-            world.save_revision(host, &entry.object, revision).await?;
+) -> bool {
+    let now = observed.now;
+    memory.saved.retain(|_, at| now - *at < LAG);
+    let wanted = unsaved(&observed.view, state, &memory.known).into_iter();
+    let wanted: Vec<_> =
+        wanted.filter(|r| !memory.saved.contains_key(&r.id) && !memory.unstored.contains_key(&r.id)).cloned().collect();
+    let mut any = false;
+    for revision in wanted {
+        let Some(entry) = catalog.entries.get(&revision.plugin) else { continue };
+        match world.save_revision(host, &entry.object, &revision).await {
+            Ok(()) => drop(memory.saved.insert(revision.id.clone(), now)),
+            Err(error) => {
+                tracing::warn!(%host, plugin = revision.plugin, %error, "a revision cannot be stored");
+                memory.unstored.insert(revision.id.clone(), (error.to_string(), now + RETRY));
+                any = true;
+            }
         }
     }
+    any
+}
+
+/// Stores the rollout, if it is another one.
+pub async fn save_rollout(
+    world: &dyn World,
+    host: &HostKey,
+    memory: &mut Memory,
+    state: &State,
+) -> Result<(), WriteError> {
     if *state != memory.state {
         world.save_rollout(host, &memory.state, state).await?;
         memory.state = state.clone();
     }
-    for id in superfluous(view, state) {
-        world.delete_revision(host, &id).await?;
-        memory.known.remove(&id);
-    }
     Ok(())
 }
 
-/// Nothing is loaded that could be deleted unseen.
-async fn hold(world: &dyn World, catalog: &Catalog, memory: &mut Memory) -> Result<(), WriteError> {
-    for entry in catalog.entries.values().filter(|e| e.is_wanted()) {
-        let meta = &entry.object.metadata;
-        let held = meta.finalizers.iter().flatten().any(|f| f == names::UNLOAD_FINALIZER);
-        let uid = meta.uid.clone().unwrap_or_default();
-        if !held && meta.deletion_timestamp.is_none() && !memory.held.contains(&uid) {
-            world.hold(&entry.object, true).await?;
-            memory.held.insert(uid);
+/// Removes revisions beyond the history, and finalizers that an earlier version of the operator set. What fails is tried
+/// again in a later pass.
+pub async fn clean_up(world: &dyn World, host: &HostKey, view: &View, memory: &mut Memory) {
+    for id in superfluous(view, &memory.state) {
+        match world.delete_revision(host, &id).await {
+            Ok(()) => drop(memory.known.remove(&id)),
+            Err(error) => tracing::debug!(%host, %error, "a revision is still there"),
         }
     }
-    Ok(())
+    let is_held =
+        |plugin: &&Arc<Plugin>| plugin.metadata.finalizers.iter().flatten().any(|f| f == names::UNLOAD_FINALIZER);
+    for plugin in view.plugins.iter().filter(is_held) {
+        if let Err(error) = world.remove_finalizer(plugin).await {
+            tracing::debug!(%host, %error, "a finalizer is still there");
+        }
+    }
 }
 
 fn unsaved<'a>(view: &View, state: &State, known: &'a BTreeMap<RevisionId, Arc<Revision>>) -> Vec<&'a Revision> {

@@ -1,15 +1,26 @@
 //! Third step: what each instance is told, by the planner. Pure.
 
-use super::{catalog::Catalog, fleet, memory::Memory, observe::Observed, resolve};
-use crate::world::Revision;
+use super::{
+    catalog::Catalog,
+    fleet,
+    memory::{Memory, Recovery},
+    observe::Observed,
+    resolve,
+};
+use crate::world::{Revision, View};
 use rockstar_core::{
+    assignment::FailurePolicy,
+    manifest::Dependency,
     permission::Permissions,
     resolve::Resolution,
     revision::RevisionId,
-    rollout::{self, Input, Instance, Plan, Policy},
+    rollout::{self, Input, Instance, Plan, Policy, State},
 };
-use rockstar_crds::FieldError;
-use std::{collections::BTreeMap, sync::Arc};
+use rockstar_crds::{FieldError, PluginHostSpec};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The host's own settings, checked.
 #[derive(Clone, Debug)]
@@ -28,31 +39,72 @@ pub struct Decision {
 }
 
 /// Reads the host's settings.
-pub fn settings(observed: &Observed) -> Result<Settings, FieldError> {
-    let spec = &observed.view.host.spec;
+pub fn settings(spec: &PluginHostSpec) -> Result<Settings, FieldError> {
     Ok(Settings { framework: spec.framework_version()?, policy: spec.rollout_policy()?, ceiling: spec.ceiling()? })
 }
 
 /// Hears the reports, resolves, plans.
 #[must_use]
 pub fn decide(observed: &Observed, settings: &Settings, catalog: &Catalog, memory: &Memory) -> Decision {
+    let state = &memory.state;
+    let held = held(&observed.view, catalog, state);
     let wanted = catalog.entries.values().filter(|entry| entry.is_wanted());
+    let wanted = wanted.map(|entry| (entry.name.clone(), entry.token()));
     let input = Input {
         now: observed.now,
         policy: settings.policy.clone(),
-        plugins: wanted.map(|entry| (entry.name.clone(), entry.token())).collect(),
+        plugins: wanted.chain(held.iter().map(|name| (name.clone(), handled_token(name, state)))).collect(),
+        closed: closed(&observed.view, catalog),
         requires: requires(&memory.known),
         instances: fleet::instances(observed, memory),
+        recovering: memory.recovery.is_under_way(),
+        resumed: memory.recovery == Recovery::Ended,
     };
-    let judged = rollout::judge(&memory.state, &input);
-    let resolution = resolve::resolve(&settings.framework, catalog, &judged.state, &memory.known);
+    let judged = rollout::judge(state, &input);
+    let resolution = resolve::resolve(&settings.framework, catalog, &held, &judged.state, &memory.known);
     let plan = rollout::plan(judged, &resolution.target, &input);
     Decision { resolution, plan, instances: input.instances }
 }
 
+/// The plugins that stay as they are because their object cannot be read. Where not even its plugin can be seen, that is
+/// every plugin of the state that has no object.
+#[must_use]
+pub fn held(view: &View, catalog: &Catalog, state: &State) -> BTreeSet<String> {
+    let all = view.unreadable.iter().any(|object| object.plugin.is_none());
+    let named: BTreeSet<&String> = view.unreadable.iter().filter_map(|object| object.plugin.as_ref()).collect();
+    let running = state.stable.iter().chain(&state.target).flat_map(|set| set.keys());
+    let stays = |name: &&String| !catalog.entries.contains_key(*name) && (all || named.contains(*name));
+    running.filter(stays).cloned().collect()
+}
+
+/// What was acted on last, so that nothing is forgotten meanwhile.
+fn handled_token(plugin: &str, state: &State) -> String {
+    let trial = || state.trials.get(plugin).map(|trial| &trial.token);
+    let failed = || state.failed.get(plugin).map(|failed| &failed.token);
+    state.tokens.get(plugin).or_else(trial).or_else(failed).cloned().unwrap_or_default()
+}
+
+fn closed(view: &View, catalog: &Catalog) -> BTreeSet<String> {
+    let Some(host) = &view.host else { return BTreeSet::new() };
+    let policy = |entry: &&super::catalog::Entry| {
+        let policies = entry.object.spec.policies(&host.spec).unwrap_or_default();
+        policies.failure_policy == FailurePolicy::Closed
+    };
+    catalog.entries.values().filter(policy).map(|entry| entry.name.clone()).collect()
+}
+
+/// What each revision depends on. An optional dependency counts where a known version would not fit it.
 fn requires(known: &BTreeMap<RevisionId, Arc<Revision>>) -> BTreeMap<RevisionId, Vec<String>> {
+    let mut versions: BTreeMap<&str, Vec<&semver::Version>> = BTreeMap::new();
+    for revision in known.values() {
+        versions.entry(&revision.plugin).or_default().push(&revision.content.body.manifest.version);
+    }
+    let binds = |dependency: &Dependency| {
+        let fits = |version: &&semver::Version| dependency.constraint().is_ok_and(|c| c.matches(version));
+        !dependency.optional || !versions.get(dependency.name.as_str()).into_iter().flatten().all(fits)
+    };
     let required = |r: &Revision| {
-        let needs = r.content.body.manifest.dependencies.iter().filter(|d| !d.optional);
+        let needs = r.content.body.manifest.dependencies.iter().filter(|d| binds(d));
         needs.map(|d| d.name.clone()).collect()
     };
     known.iter().map(|(id, revision)| (id.clone(), required(revision))).collect()

@@ -1,4 +1,7 @@
 //! Fifth step: decisions become snapshots, one for all instances that are told the same. Pure, but for the handing over.
+//!
+//! A value that cannot be read changes nothing: the snapshot says that the instance keeps what it has, and gives the best
+//! that is known to an instance that has nothing.
 
 use super::{
     backends,
@@ -13,14 +16,16 @@ use crate::{
     host::HostKey,
     world::Revision,
 };
+use kube::core::ObjectMeta;
 use rockstar_core::{
+    assignment::Policies,
     config,
     permission::{self, Permission},
     resolve::{self, Node, SetMember},
     revision::RevisionId,
     rollout::{Assignment, Set},
 };
-use rockstar_crds::{host::Sandbox, names};
+use rockstar_crds::{PluginHostSpec, host::Sandbox, names};
 use rockstar_proto::{
     control::{Assignment as Told, RevisionBody},
     types,
@@ -55,11 +60,10 @@ pub fn publications(
     decision: &Decision,
     memory: &mut Memory,
 ) -> BTreeMap<String, Arc<Publication>> {
-    let leaving = leaving(observed, catalog, memory);
     let mut press = Press { observed, settings, catalog, memory, told: BTreeMap::new(), bodies: BTreeMap::new() };
     let mut made: Vec<(Assignment, Arc<Publication>)> = Vec::new();
     let mut by_instance = BTreeMap::new();
-    for (uid, assignment) in decision.plan.assignments.iter().chain(&leaving) {
+    for (uid, assignment) in &decision.plan.assignments {
         let same = made.iter().find(|(other, _)| says_the_same(other, assignment)).map(|(_, p)| Arc::clone(p));
         let publication = same.unwrap_or_else(|| {
             let publication = press.print(assignment);
@@ -68,6 +72,7 @@ pub fn publications(
         });
         by_instance.insert(uid.clone(), publication);
     }
+    memory.published.extend(by_instance.iter().map(|(uid, told)| (uid.clone(), Arc::clone(told))));
     memory.publications = made.into_iter().map(|(_, p)| p).collect();
     by_instance
 }
@@ -75,18 +80,6 @@ pub fn publications(
 fn says_the_same(a: &Assignment, b: &Assignment) -> bool {
     let same = |a: &Arc<Set>, b: &Arc<Set>| Arc::ptr_eq(a, b) || a == b;
     a.generation == b.generation && same(&a.target, &b.target) && same(&a.fallback, &b.fallback)
-}
-
-/// Pods on their way out move to nothing new, but lose what is taken away.
-fn leaving(observed: &Observed, catalog: &Catalog, memory: &Memory) -> BTreeMap<String, Assignment> {
-    let stays = |set: &Arc<Set>| {
-        let wanted = |plugin: &String| catalog.entries.get(plugin).is_some_and(Entry::is_wanted);
-        Arc::new(set.iter().filter(|(plugin, _)| wanted(plugin)).map(|(p, r)| (p.clone(), r.clone())).collect())
-    };
-    let leaving = observed.view.pods.iter().filter(|p| p.terminating);
-    let last = leaving.filter_map(|pod| Some((pod.uid.clone(), memory.assigned.get(&pod.uid)?)));
-    let cut = |a: &Assignment| Assignment { target: stays(&a.target), fallback: stays(&a.fallback), ..a.clone() };
-    last.map(|(uid, assignment)| (uid, cut(assignment))).collect()
 }
 
 const fn sandbox(asked: Sandbox) -> &'static str {
@@ -108,22 +101,23 @@ struct Press<'a> {
 
 impl Press<'_> {
     fn print(&mut self, assignment: &Assignment) -> Arc<Publication> {
-        let host = &self.observed.view.host;
+        let object = &self.observed.view.host;
+        let spec = object.as_ref().map(|host| &host.spec);
+        let name = |meta: &ObjectMeta| {
+            let part = |part: &Option<String>| part.clone().unwrap_or_default();
+            format!("{}/{}", part(&meta.namespace), part(&meta.name))
+        };
         let publication = Publication {
-            host_uid: host.metadata.uid.clone().unwrap_or_default(),
-            host: format!(
-                "{}/{}",
-                host.metadata.namespace.as_deref().unwrap_or_default(),
-                host.metadata.name.as_deref().unwrap_or_default()
-            ),
+            host_uid: self.observed.host_uid().to_owned(),
+            host: object.as_ref().map(|host| name(&host.metadata)).unwrap_or_default(),
             plan_generation: u64::try_from(assignment.generation).unwrap_or_default(),
             framework_version: self.settings.framework.to_string(),
-            sandbox: sandbox(host.spec.sandbox()).to_owned(),
+            sandbox: sandbox(spec.map(PluginHostSpec::sandbox).unwrap_or_default()).to_owned(),
             first_set: self.memory.state.stable.is_none(),
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),
             bodies: self.bodies_of([&assignment.target, &assignment.fallback]),
-            backends: backends::told(&host.spec, &self.observed.values),
+            backends: spec.and_then(|spec| backends::told(spec, &self.observed.values)),
         };
         let same = self.memory.publications.iter().find(|old| ***old == publication);
         same.map_or_else(|| Arc::new(publication), Arc::clone)
@@ -150,45 +144,68 @@ impl Press<'_> {
         if let Some(told) = self.told.get(id) {
             return Some(told.clone());
         }
-        let entry = self.catalog.entries.get(plugin)?;
         let revision = self.memory.known.get(id).cloned();
-        let config = self.config(entry, id, revision.as_deref());
-        let told = Told {
-            plugin: plugin.to_owned(),
-            revision: id.0.clone(),
-            config: Some(types::Map::from(&config)),
-            permissions: self.permissions(entry, revision.as_deref()),
-            policies_json: self.policies(entry),
-            reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
-            keep_config: false,
-            keep_policies: false,
+        let told = match self.catalog.entries.get(plugin) {
+            Some(entry) => self.told(entry, id, revision.as_deref()),
+            None => self.held(plugin, id, revision.as_deref()),
         };
         self.told.insert(id.clone(), told.clone());
         Some(told)
     }
 
-    /// The live configuration where it fits the revision; else the last one that did, else the one it was made with.
-    fn config(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> Map<String, Value> {
+    fn told(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> Told {
+        let (config, keep_config) = self.config(entry, id, revision);
+        Told {
+            plugin: entry.name.clone(),
+            revision: id.0.clone(),
+            config: Some(types::Map::from(&config)),
+            permissions: self.permissions(entry, revision),
+            policies_json: self.policies(entry),
+            reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
+            keep_config,
+            keep_policies: false,
+        }
+    }
+
+    /// A plugin whose object cannot be read: its instances keep what they have, under the ceiling.
+    fn held(&mut self, plugin: &str, id: &RevisionId, revision: Option<&Revision>) -> Told {
+        let granted = revision.map_or_else(permission::all, |r| r.content.body.permissions.clone());
+        let config = self.memory.configs.get(id).or(revision.map(|r| &r.content.config)).cloned().unwrap_or_default();
+        Told {
+            plugin: plugin.to_owned(),
+            revision: id.0.clone(),
+            config: Some(types::Map::from(&config)),
+            permissions: names_of(granted.intersection(&self.settings.ceiling).copied()),
+            policies_json: serde_json::to_vec(&Policies::default()).unwrap_or_default().into(),
+            reload_at: String::new(),
+            keep_config: true,
+            keep_policies: true,
+        }
+    }
+
+    /// The live configuration where it can be read and fits the revision. Else the instance keeps what it has; `config` is
+    /// then the last one that fitted, or the one that the revision was made with.
+    fn config(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> (Map<String, Value>, bool) {
         let spec = &entry.object.spec;
         let values = &self.observed.values;
         let live = catalog::filled(&spec.config, &spec.config_from, values);
-        let Some(revision) = revision else { return live.unwrap_or_default() };
+        let Some(revision) = revision else {
+            let is_unread = live.is_err();
+            return (live.unwrap_or_default(), is_unread);
+        };
         let content = &revision.content;
         let fits = |config: Map<String, Value>, from| {
             let config = catalog::typed(config, from, &content.body.manifest);
             config::apply(&content.body.manifest.config, &config).is_ok().then_some(config)
         };
-        let stored = || catalog::filled(&content.config, &content.config_from, values).ok();
-        let fitting = live.ok().and_then(|config| fits(config, &spec.config_from));
-        let fitting = fitting.or_else(|| self.memory.configs.get(id).cloned());
-        let fitting = fitting.or_else(|| fits(stored()?, &content.config_from));
-        match fitting {
-            Some(config) => {
-                self.memory.configs.insert(id.clone(), config.clone());
-                config
-            }
-            None => spec.config.clone(),
+        if let Some(config) = live.ok().and_then(|config| fits(config, &spec.config_from)) {
+            self.memory.configs.insert(id.clone(), config.clone());
+            return (config, false);
         }
+        let stored = || catalog::filled(&content.config, &content.config_from, values).ok();
+        let known = self.memory.configs.get(id).cloned();
+        let known = known.or_else(|| fits(stored()?, &content.config_from));
+        (known.unwrap_or_else(|| content.config.clone()), true)
     }
 
     fn permissions(&self, entry: &Entry, revision: Option<&Revision>) -> Vec<String> {
@@ -198,12 +215,12 @@ impl Press<'_> {
         let body = revision.map(|r| &r.content.body);
         let declared = body.map_or(&all, |b| &b.manifest.permissions);
         let granted = body.map_or(&all, |b| &b.permissions);
-        let effective = permission::effective(declared, granted, &live, ceiling);
-        effective.into_iter().map(Permission::name).map(str::to_owned).collect()
+        names_of(permission::effective(declared, granted, &live, ceiling).into_iter())
     }
 
     fn policies(&self, entry: &Entry) -> bytes::Bytes {
-        let policies = entry.object.spec.policies(&self.observed.view.host.spec).unwrap_or_default();
+        let host = self.observed.view.host.as_ref();
+        let policies = host.and_then(|host| entry.object.spec.policies(&host.spec).ok()).unwrap_or_default();
         serde_json::to_vec(&policies).unwrap_or_default().into()
     }
 
@@ -212,13 +229,24 @@ impl Press<'_> {
         ids.filter_map(|id| Some((id.0.clone(), self.body(id)?))).collect()
     }
 
+    /// Credentials are no part of a revision: for what the spec asks for the spec's own count, else those it was made with.
+    fn pull_secret(&self, revision: &Revision) -> Option<String> {
+        let entry = self.catalog.entries.get(&revision.plugin);
+        let live = || entry?.object.spec.pull_secret().map(str::to_owned);
+        let asked = entry.and_then(|entry| entry.candidate.as_ref().ok().or(entry.unconfigured.as_ref()));
+        let is_asked = asked.is_some_and(|candidate| candidate.revision.id == revision.id);
+        let stored = || revision.content.pull_secret.clone();
+        let name = if is_asked { live() } else { stored().or_else(live) };
+        self.observed.values.get(&catalog::pull_secret_ref(name?))?.clone().ok()
+    }
+
     fn body(&mut self, id: &RevisionId) -> Option<Arc<RevisionBody>> {
         if let Some(body) = self.bodies.get(&id.0) {
             return Some(Arc::clone(body));
         }
-        let content = &self.memory.known.get(id)?.content;
-        let at = content.pull_secret.clone().map(catalog::pull_secret_ref);
-        let pull_secret = at.and_then(|at| self.observed.values.get(&at)?.clone().ok()).unwrap_or_default();
+        let revision = self.memory.known.get(id)?;
+        let content = &revision.content;
+        let pull_secret = self.pull_secret(revision).unwrap_or_default();
         let body = Arc::new(RevisionBody {
             revision: id.0.clone(),
             body_json: serde_json::to_vec(&content.body).ok()?.into(),
@@ -229,10 +257,14 @@ impl Press<'_> {
     }
 }
 
+fn names_of(permissions: impl Iterator<Item = Permission>) -> Vec<String> {
+    permissions.map(|permission| permission.name().to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
-        super::fixtures::{host, merge, needs, observed, pass, plugin, pod, settled},
+        super::fixtures::{host, needs, observed, pass, plugin, settled},
         *,
     };
     use crate::world::ValueRef;
@@ -275,8 +307,8 @@ mod tests {
         let mut memory = Memory::default();
         settled(&mut observed, &mut memory);
         assert_eq!(told(&printed(&observed, &mut memory), "a").permissions, ["cache", "network"]);
-        observed.view.host =
-            Arc::new(host(json!({"spec": {"permissionCeiling": ["cache"], "rollout": {"paused": true}}})));
+        let paused = json!({"spec": {"permissionCeiling": ["cache"], "rollout": {"paused": true}}});
+        observed.view.host = Some(Arc::new(host(paused)));
         assert_eq!(told(&printed(&observed, &mut memory), "a").permissions, ["cache"]);
     }
 
@@ -307,20 +339,30 @@ mod tests {
         settled(&mut observed, &mut memory);
         assert_eq!(level(told(&printed(&observed, &mut memory), "a")), "debug");
         observed.values = [(ValueRef::Secret(at), Err("gone".into()))].into();
-        assert_eq!(level(told(&printed(&observed, &mut memory), "a")), "debug");
+        let kept = printed(&observed, &mut memory);
+        assert_eq!((level(told(&kept, "a")), told(&kept, "a").keep_config), (json!("debug"), true));
+        let mut successor = Memory { state: memory.state.clone(), ..Memory::default() };
+        let kept = printed(&observed, &mut successor);
+        assert!(told(&kept, "a").keep_config, "another leader does not know the value, and changes nothing");
     }
 
     #[test]
-    fn a_pod_on_its_way_out_loses_what_is_disabled_and_gets_nothing_new() {
-        let mut observed = observed([plugin("a", "1.0.0", json!({})), plugin("b", "1.0.0", json!({}))]);
+    fn a_pull_secret_that_is_added_later_is_used() {
+        let source = |secret: Value| {
+            let oci =
+                json!({"image": "r.example/a", "digest": format!("sha256:{}", "0".repeat(64)), "pullSecret": secret});
+            plugin("a", "1.0.0", json!({"spec": {"source": {"path": null, "oci": oci}}}))
+        };
+        let mut observed = observed([source(Value::Null)]);
         let mut memory = Memory::default();
         settled(&mut observed, &mut memory);
-        let mut off = plugin("a", "1.0.0", json!({"spec": {"enabled": false}}));
-        merge(&mut off, json!({"metadata": {"generation": 2}}));
-        observed.view.plugins = super::super::fixtures::observed([off, plugin("b", "2.0.0", json!({}))]).view.plugins;
-        observed.view.pods = vec![crate::world::Pod { terminating: true, ..pod("web-1") }];
-        let publications = printed(&observed, &mut memory);
-        let target: Vec<_> = publications["web-1"].target.iter().map(|a| a.plugin.as_str()).collect();
-        assert_eq!(target, ["b"]);
+        let made = pass(&observed, &mut memory).catalog.entries["a"].candidate.as_ref().unwrap().revision.clone();
+        observed.view.revisions = vec![made];
+        observed.view.plugins = super::super::fixtures::observed([source(json!("regcred"))]).view.plugins;
+        let at = catalog::pull_secret_ref("regcred".into());
+        observed.values = [(at, Ok("{}".to_owned()))].into();
+        let publication = Arc::clone(&printed(&observed, &mut memory)["web-1"]);
+        let secrets: Vec<_> = publication.bodies.values().map(|body| body.pull_secret_json.clone()).collect();
+        assert_eq!(secrets, ["{}"]);
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     host::HostKey,
     world::{Note, World, WriteError},
 };
-use rockstar_crds::{FieldError, PluginHostStatus, PluginStatus};
+use rockstar_crds::{FieldError, Plugin, PluginHost, PluginHostStatus, PluginStatus};
 use std::collections::BTreeMap;
 
 /// A view may lag behind a write by so much, in milliseconds; later, what differs was changed by someone else.
@@ -50,19 +50,34 @@ pub fn compose(
     for (object, fault) in &catalog.duplicates {
         plugins.insert(object_name(object), plugin::refused(object, fault, observed.now));
     }
-    let notes =
-        notes::of_plan(&context, catalog).into_iter().chain(notes::of_changes(observed, memory, &plugins)).collect();
+    let notes = notes::of_plan(&context, catalog).into_iter();
+    let notes = notes.chain(notes::of_changes(observed, memory, &plugins));
+    let notes = notes.chain(notes::of_downs(&context, catalog, &plugins));
+    let notes = notes.chain(notes::of_crashes(observed, catalog, memory)).collect();
     Report { host: host::status(&context, catalog, &plugins), plugins, notes }
 }
 
 /// What there is to say of a host whose own spec makes no sense: nothing of it is acted on. Pure.
 #[must_use]
-pub fn unusable(observed: &Observed, error: &FieldError) -> Report {
+pub fn unusable(object: &PluginHost, error: &FieldError, now: i64) -> Report {
     let fault = Fault { condition: None, reason: "InvalidSpec", message: error.to_string() };
-    Report { host: host::refused(&observed.view.host, &fault, observed.now), ..Report::default() }
+    Report { host: host::refused(object, &fault, now), ..Report::default() }
 }
 
-fn object_name(object: &rockstar_crds::Plugin) -> String {
+/// What there is to say before the instances that served are back: nothing but that a changed spec was seen. Pure.
+#[must_use]
+pub fn recovering(observed: &Observed, catalog: &Catalog) -> Report {
+    let is_new = |object: &Plugin| {
+        let seen = object.status.as_ref().and_then(|status| status.observed_generation);
+        object.metadata.generation != seen
+    };
+    let changed = catalog.entries.values().filter(|entry| is_new(&entry.object));
+    let plugins = changed.map(|entry| (object_name(&entry.object), plugin::seen(&entry.object, observed.now)));
+    let host = observed.view.host.as_ref().and_then(|host| host.status.clone()).unwrap_or_default();
+    Report { host: PluginHostStatus { rollout: None, ..host }, plugins: plugins.collect(), notes: Vec::new() }
+}
+
+fn object_name(object: &Plugin) -> String {
     object.metadata.name.clone().unwrap_or_default()
 }
 
@@ -81,7 +96,9 @@ pub async fn write(
         world.tell(host, note).await;
     }
     let mut result = write_plugins(world, host, observed, memory, &report.plugins).await;
-    let seen = observed.view.host.status.clone().map(|s| PluginHostStatus { rollout: None, ..s });
+    notes::remember_crashes(observed, memory);
+    let status = observed.view.host.as_ref().and_then(|host| host.status.clone());
+    let seen = status.map(|s| PluginHostStatus { rollout: None, ..s });
     if differs(&report.host, seen.as_ref(), memory.reported.host.as_ref(), observed.now) {
         let written = world.report_host(host, &report.host).await;
         memory.reported.host = written.is_ok().then_some((report.host, observed.now));
@@ -189,7 +206,7 @@ mod tests {
         let both = json!({"spec": {"backends": {"database": secret("db"), "storage": secret("storage")}}});
         let said = |backends: Value, storage: &str| {
             let mut observed = observed([]);
-            observed.view.host = Arc::new(host(backends));
+            observed.view.host = Some(Arc::new(host(backends)));
             for (name, address) in [("db", "postgres://app@pg/x"), ("storage", storage)] {
                 let key = KeyRef { name: name.into(), key: "url".into() };
                 observed.values.insert(ValueRef::Secret(key), Ok(address.into()));
@@ -216,26 +233,11 @@ mod tests {
     fn a_ceiling_withholds_without_stopping() {
         let granted = json!({"spec": {"permissions": {"cache": true, "network": true}}});
         let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", granted)]);
-        observed.view.host = Arc::new(host(json!({"spec": {"permissionCeiling": ["cache"]}})));
+        observed.view.host = Some(Arc::new(host(json!({"spec": {"permissionCeiling": ["cache"]}}))));
         let report = composed(&observed, &mut memory);
         let text = "the PluginHost's permissionCeiling withholds: network".to_owned();
         assert_eq!(says(&report, "a", "PermissionsGranted"), ("False".into(), "AboveCeiling".into(), text));
         assert_eq!(says(&report, "a", "Ready").0, "True");
-    }
-
-    #[test]
-    fn a_deleted_plugin_that_is_required_says_by_whom() {
-        let (mut observed, mut memory) =
-            running(&[plugin("auth", "1.0.0", needs("cache")), plugin("cache", "1.0.0", json!({}))]);
-        let deleted = plugin("cache", "1.0.0", json!({"metadata": {"deletionTimestamp": "1970-01-01T00:16:40Z"}}));
-        let plugins = super::super::fixtures::observed([plugin("auth", "1.0.0", needs("cache")), deleted]).view.plugins;
-        observed.view.plugins = plugins;
-        let report = composed(&observed, &mut memory);
-        assert_eq!(says(&report, "cache", "Ready").2, "Terminating: required by auth");
-        assert_eq!(
-            (report.plugins["cache"].phase, says(&report, "auth", "Ready").0.as_str()),
-            (Some(Phase::Terminating), "True")
-        );
     }
 
     #[test]

@@ -1,34 +1,52 @@
 //! Second step: which revisions fit together. Pure.
 
-use super::catalog::{Catalog, nodes};
+use super::catalog::{Candidate, Catalog, nodes};
 use crate::world::Revision;
 use rockstar_core::{
     resolve::{self, Input, Member, Node, Resolution},
     revision::RevisionId,
     rollout::State,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// The target that the plugins ask for, with what is known of failures and of what is stable.
+/// The target that the plugins ask for, with what is known of failures and of what is stable. Those that are `held` stay as
+/// they are, and so does a stable revision whose content nobody knows.
 #[must_use]
 pub fn resolve(
     framework: &semver::Version,
     catalog: &Catalog,
+    held: &BTreeSet<String>,
     state: &State,
     known: &BTreeMap<RevisionId, Arc<Revision>>,
 ) -> Resolution {
     let stable = state.stable.clone().unwrap_or_default();
-    let stable_nodes = nodes(&stable, known);
-    let wanted = catalog.entries.values().filter(|entry| entry.is_wanted());
-    let member = |name: &String, candidate: Option<(RevisionId, Node)>, priority| Member {
-        candidate: candidate.filter(|(id, _)| state.failed.get(name).is_none_or(|failed| failed.revision != *id)),
-        stable: stable.get(name).cloned().zip(stable_nodes.get(name).cloned()),
-        priority,
-        place: 0,
+    let target = state.target.clone().unwrap_or_default();
+    let (stable_nodes, target_nodes) = (nodes(&stable, known), nodes(&target, known));
+    let with_node = |name: &str, set: &BTreeMap<String, RevisionId>, nodes: &BTreeMap<String, Node>| {
+        set.get(name).cloned().zip(nodes.get(name).cloned())
     };
-    let plugins = wanted.map(|entry| {
-        let candidate = entry.candidate.as_ref().ok().map(|c| (c.revision.id.clone(), c.node.clone()));
+    let has_failed = |name: &str, id: &RevisionId| state.failed.get(name).is_some_and(|failed| failed.revision == *id);
+    let member = |name: &str, candidate: Option<(RevisionId, Node)>, priority| {
+        let stable_member = with_node(name, &stable, &stable_nodes);
+        let runs = stable.get(name).or_else(|| target.get(name).filter(|_| held.contains(name)));
+        Member {
+            opaque: runs.filter(|id| !known.contains_key(*id)).cloned(),
+            candidate: candidate.filter(|(id, _)| !has_failed(name, id)),
+            stable: stable_member,
+            priority,
+            place: 0,
+        }
+    };
+    let wanted = catalog.entries.values().filter(|entry| entry.is_wanted());
+    let wanted = wanted.map(|entry| {
+        let runs = |c: &&Candidate| target.get(&entry.name) == Some(&c.revision.id);
+        let candidate = entry.candidate.as_ref().ok().or_else(|| entry.unconfigured.as_ref().filter(runs));
+        let candidate = candidate.map(|c| (c.revision.id.clone(), c.node.clone()));
         (entry.name.clone(), member(&entry.name, candidate, entry.object.spec.priority))
     });
-    resolve::resolve(&Input { framework: framework.clone(), plugins: plugins.collect() })
+    let held = held.iter().map(|name| (name.clone(), member(name, with_node(name, &target, &target_nodes), 0)));
+    resolve::resolve(&Input { framework: framework.clone(), plugins: wanted.chain(held).collect() })
 }

@@ -132,7 +132,7 @@ mod tests {
     fn permissions_shrink_to_what_spec_and_ceiling_leave() {
         let left = |w: Withdraw| w.permissions.into_iter().map(|a| a.permissions).collect::<Vec<_>>();
         let both = granted(&["cache", "network"]);
-        assert_eq!(left(withdrawn(&[both.clone()], &[granted(&["cache"])], |_| ())), [["cache"]]);
+        assert_eq!(left(withdrawn(std::slice::from_ref(&both), &[granted(&["cache"])], |_| ())), [["cache"]]);
         let lowered = |o: &mut Observed| {
             o.view.host = Some(Arc::new(host(json!({"spec": {"permissionCeiling": ["network"]}}))));
         };

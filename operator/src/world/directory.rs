@@ -152,8 +152,8 @@ impl World for Directory {
         self.write(|store| store.report_plugin(&host.namespace, name, status))
     }
 
-    async fn hold(&self, plugin: &Plugin, held: bool) -> Result<(), WriteError> {
-        self.write(|store| store.hold(plugin, held))?;
+    async fn remove_finalizer(&self, plugin: &Plugin) -> Result<(), WriteError> {
+        self.write(|store| store.hold(plugin, false))?;
         let namespace = plugin.metadata.namespace.clone().unwrap_or_default();
         self.bells.ring(&HostKey::new(namespace, plugin.spec.host.clone()));
         Ok(())

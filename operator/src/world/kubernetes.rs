@@ -155,8 +155,8 @@ impl World for Kubernetes {
         self.writer.report_plugin(host, name, status).await
     }
 
-    async fn hold(&self, plugin: &Plugin, held: bool) -> Result<(), WriteError> {
-        self.writer.hold(plugin, held).await
+    async fn remove_finalizer(&self, plugin: &Plugin) -> Result<(), WriteError> {
+        self.writer.hold(plugin, false).await
     }
 
     async fn tell(&self, host: &HostKey, note: Note) {

@@ -120,8 +120,19 @@ impl Body {
                 seen.acknowledged.extend(ids.ids);
                 Vec::new()
             }
+            to_instance::Message::Withdraw(withdrawal) => self.withdraw(&withdrawal.plugins),
             to_instance::Message::Moved(_) | to_instance::Message::KeepReady(_) => Vec::new(),
         }
+    }
+
+    fn withdraw(&self, plugins: &[String]) -> Vec<from_instance::Message> {
+        let mut seen = self.seen.lock();
+        for name in plugins {
+            if seen.running.remove(name).is_some() {
+                seen.log.push(format!("{name} withdrawn"));
+            }
+        }
+        vec![from_instance::Message::Report(report(&seen, Vec::new()))]
     }
 
     fn apply(&mut self, snapshot: Snapshot) -> Vec<from_instance::Message> {
@@ -195,6 +206,7 @@ fn failure(token: &str, number: usize, wanted: &Assignment, generation: u64) -> 
         message: "api_key is required".into(),
         at_unix_ms: 1_700_000_000_000,
         plan_generation: generation,
+        shared: false,
     }
 }
 

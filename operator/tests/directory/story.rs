@@ -1,6 +1,7 @@
 //! What users of a directory live through.
 
 use crate::scene::{Scene, condition, found, is_ready, plugin, storefront};
+use rockstar_operator::dev::Snapshot;
 use serde_json::json;
 
 #[tokio::test]
@@ -58,15 +59,16 @@ async fn a_bad_version_is_rolled_back_and_a_good_one_follows() {
 }
 
 #[tokio::test]
-async fn a_deleted_plugin_is_unloaded_first_and_stays_while_required() {
+async fn a_deleted_plugin_is_unloaded_and_its_dependents_run_on_and_say_so() {
     let needs = json!({"spec": {"manifest": {"dependencies": [{"name": "cache", "version": ">=1.0.0"}]}}});
     let scene = Scene::new(2, &[], &[plugin("auth", "1.0.0", needs), plugin("cache", "1.0.0", json!({}))]).await;
     scene.until("both run", |s, _| is_ready(s, "auth", "1.0.0") && is_ready(s, "cache", "1.0.0")).await;
     scene.delete("cache");
-    let kept =
-        |status: Option<(String, String, String)>| status.is_some_and(|s| s.2 == "Terminating: required by auth");
-    scene.until("cache is kept", |s, _| kept(condition(s, "cache", "Ready"))).await;
-    assert!(scene.instances.iter().all(|i| i.versions().contains_key("cache")));
+    scene.until("cache is gone", |s, i| s.plugins.len() == 1 && i.iter().all(|i| i.versions().len() == 1)).await;
+    let lacks = |s: &Snapshot| condition(s, "auth", "DependenciesResolved").is_some_and(|c| c.0 == "False");
+    scene.until("auth says what it lacks", |s, _| lacks(s)).await;
+    assert!(scene.instances.iter().all(|i| i.versions().contains_key("auth")));
+    assert!(scene.instances.iter().all(|i| i.seen.lock().log.contains(&"cache withdrawn".to_owned())));
     scene.delete("auth");
     scene.until("both are gone", |s, i| s.plugins.is_empty() && i.iter().all(|i| i.versions().is_empty())).await;
 }

@@ -4,7 +4,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
+use rockstar_core::text;
 use rockstar_crds::names::condition;
+
+/// Room for several failures, in bytes.
+const LONGEST_MESSAGE: usize = 4 * text::MAX_FAILURE;
 
 /// One statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +67,7 @@ fn condition_of(old: &[Condition], says: Says, generation: Option<i64>, now: i64
         observed_generation: generation,
         last_transition_time: before.map_or_else(|| time(now), |c| c.last_transition_time.clone()),
         reason: says.reason,
-        message: says.message,
+        message: text::bounded(&says.message, LONGEST_MESSAGE),
     }
 }
 

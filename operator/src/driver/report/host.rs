@@ -19,6 +19,8 @@ const BACKEND_MISSING: &str = "BackendMissing";
 const ENFORCED: &str = "enforced";
 const STORAGE_EPHEMERAL: &str = "StorageEphemeral";
 const STORAGE_ISOLATED: &str = "StorageIsolated";
+/// A Plugin of the host is written in a way that this version does not know.
+const UNREADABLE: &str = "UnreadablePlugins";
 const SHOWN: usize = 5;
 
 pub(super) fn status(
@@ -26,7 +28,7 @@ pub(super) fn status(
     catalog: &Catalog,
     plugins: &BTreeMap<String, PluginStatus>,
 ) -> PluginHostStatus {
-    let object = &context.observed.view.host;
+    let Some(object) = &context.observed.view.host else { return PluginHostStatus::default() };
     let generation = object.metadata.generation;
     let faults = backends::faults(&object.spec, &context.observed.values);
     let mut says = outlook(plugins, &faults).says();
@@ -35,6 +37,7 @@ pub(super) fn status(
     says.extend(isolated(context));
     says.extend(confined(context));
     says.extend(uninjected(context));
+    says.extend(unreadable(context));
     let order = &context.decision.resolution.load_order;
     PluginHostStatus {
         observed_generation: generation,
@@ -126,7 +129,7 @@ fn confined(context: &Context<'_>) -> Option<Says> {
 
 /// Where both are on PostgreSQL.
 fn isolated(context: &Context<'_>) -> Option<Says> {
-    let spec = &context.observed.view.host.spec;
+    let spec = &context.observed.view.host.as_ref()?.spec;
     let engines = spec.backends.as_ref()?;
     engines.database.as_ref().and(engines.storage.as_ref())?;
     let shared = backends::shared_role(spec, &context.observed.values);
@@ -148,6 +151,19 @@ fn uninjected(context: &Context<'_>) -> Option<Says> {
     let names: Vec<_> = pods.map(|p| p.name.as_str()).collect();
     let message = format!("these pods have no sidecar; recreate them: {}", named(&names));
     (!names.is_empty()).then(|| Says { kind: UNINJECTED, holds: true, reason: "NoSidecar".into(), message })
+}
+
+/// Plugins that cannot be read keep what they run.
+fn unreadable(context: &Context<'_>) -> Option<Says> {
+    let objects = &context.observed.view.unreadable;
+    let first = objects.first()?;
+    let names: Vec<_> = objects.iter().map(|object| object.name.as_str()).collect();
+    let message = format!(
+        "these Plugins cannot be read by this version of the operator, so that what runs of them stays as it is: {} ({})",
+        named(&names),
+        first.error
+    );
+    Some(Says { kind: UNREADABLE, holds: true, reason: "Unreadable".into(), message })
 }
 
 pub(super) fn named(names: &[&str]) -> String {

@@ -3,12 +3,13 @@
 use super::{
     super::{catalog::Catalog, memory::Memory, observe::Observed},
     plugin::{Context, failure_text},
-    threshold::newly_exceeded,
+    threshold::{DISABLED, newly_exceeded},
 };
 use crate::world::{Note, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rockstar_core::rollout::{Change, Event};
 use rockstar_crds::{PluginStatus, names::condition};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the planner did.
 pub(super) fn of_plan(context: &Context<'_>, catalog: &Catalog) -> Vec<Note> {
@@ -90,6 +91,72 @@ pub(super) fn of_changes(observed: &Observed, memory: &Memory, plugins: &BTreeMa
     notes
 }
 
+/// A plugin's crashes are told at most so often, in milliseconds.
+const CRASH_PAUSE: i64 = 60_000;
+
+/// Plugins that were started again by themselves since the last pass.
+pub(super) fn of_crashes(observed: &Observed, catalog: &Catalog, memory: &Memory) -> Vec<Note> {
+    let states = observed.attached.iter().flat_map(|a| a.report.plugins.iter().map(move |state| (a, state)));
+    let mut told = BTreeMap::new();
+    for (instance, state) in states {
+        let before = memory.restarts.get(&(instance.uid.clone(), state.plugin.clone()));
+        let is_new = before.is_some_and(|before| state.restarts > *before);
+        let lately = memory.crash_told.get(&state.plugin).is_some_and(|at| observed.now - at < CRASH_PAUSE);
+        let Some(entry) = catalog.entries.get(&state.plugin).filter(|_| is_new && !lately) else { continue };
+        let error = if state.last_error.is_empty() { "no error was reported" } else { &state.last_error };
+        let text = format!("{} crashed in pod {} and was started again: {error}", state.plugin, instance.pod);
+        let about = entry.object.metadata.name.clone().map_or(Subject::Host, Subject::Plugin);
+        told.entry(&state.plugin).or_insert(Note { about, warning: true, reason: CRASHED, text });
+    }
+    told.into_values().collect()
+}
+
+/// Takes up what was told of crashes.
+pub(super) fn remember_crashes(observed: &Observed, memory: &mut Memory) {
+    let now = observed.now;
+    let attached: BTreeSet<&str> = observed.attached.iter().map(|a| a.uid.as_str()).collect();
+    memory.restarts.retain(|(uid, _), _| attached.contains(uid.as_str()));
+    memory.crash_told.retain(|_, at| now - *at < CRASH_PAUSE);
+    for instance in &observed.attached {
+        for state in &instance.report.plugins {
+            let before = memory.restarts.insert((instance.uid.clone(), state.plugin.clone()), state.restarts);
+            if before.is_some_and(|before| state.restarts > before) {
+                memory.crash_told.entry(state.plugin.clone()).or_insert(now);
+            }
+        }
+    }
+}
+
+const CRASHED: &str = "PluginCrashed";
+
+/// Plugins that were ready and are down.
+pub(super) fn of_downs(
+    context: &Context<'_>,
+    catalog: &Catalog,
+    plugins: &BTreeMap<String, PluginStatus>,
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for entry in catalog.entries.values() {
+        let name = entry.object.metadata.name.clone().unwrap_or_default();
+        let written = context.memory.reported.plugins.get(&name).map(|(status, _)| status);
+        let was_ready = written.or(entry.object.status.as_ref()).and_then(ready).is_some_and(|c| c.status == "True");
+        let now = plugins.get(&name).and_then(ready);
+        // A threshold's event says it already.
+        let is_news = |condition: &&Condition| was_ready && condition.reason != DISABLED;
+        if let Some(condition) = now.filter(is_news).filter(|_| context.is_down(&entry.name)) {
+            let text = format!("{} {}", entry.name, condition.message);
+            notes.push(Note { about: Subject::Plugin(name), warning: true, reason: DOWN, text });
+        }
+    }
+    notes
+}
+
+fn ready(status: &PluginStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|c| c.type_ == condition::READY)
+}
+
+const DOWN: &str = "PluginDown";
+
 /// Rollbacks are told step by step already.
 fn newly_stalled(old: Option<&PluginStatus>, new: &PluginStatus) -> Option<(&'static str, String)> {
     let stalled = |s: &PluginStatus| s.conditions.iter().find(|c| c.type_ == condition::STALLED).cloned();
@@ -100,12 +167,14 @@ fn newly_stalled(old: Option<&PluginStatus>, new: &PluginStatus) -> Option<(&'st
     (!known).then_some((*reason, now.message))
 }
 
-const REASONS: [&str; 11] = [
+const REASONS: [&str; 13] = [
     "DuplicateName",
     "InvalidManifest",
     "PermissionMismatch",
     "InvalidConfig",
     "InvalidSpec",
+    "TooManyPlugins",
+    "RevisionNotStored",
     "ConfigChangeRefused",
     "ConfigSourceMissing",
     "FrameworkVersionMismatch",

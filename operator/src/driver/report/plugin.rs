@@ -14,7 +14,8 @@ use rockstar_core::{
     permission::Permission,
     resolve::{self, ResolveError},
     revision::RevisionId,
-    rollout::{FailureClass, FailureNote, Summary, Verdict},
+    rollout::{FailureClass, FailureNote, Presence, Summary, Verdict},
+    text,
 };
 use rockstar_crds::{
     Plugin, PluginStatus,
@@ -58,6 +59,17 @@ impl Context<'_> {
     fn serves(&self, plugin: &str, id: &RevisionId) -> bool {
         let stable = self.decision.plan.state.stable.as_ref().and_then(|stable| stable.get(plugin));
         stable == Some(id) || self.states(plugin).any(|s| s.revision == id.0 && s.status == "running")
+    }
+
+    /// The plugin's stable revision is down somewhere.
+    pub(super) fn is_down(&self, plugin: &str) -> bool {
+        self.summary(plugin).is_some_and(|summary| matches!(summary.verdict, Verdict::Down { .. }))
+    }
+
+    /// An instance serves that is not connected.
+    fn is_someone_away(&self) -> bool {
+        let instances = self.decision.instances.iter();
+        instances.into_iter().any(|instance| instance.expected && instance.presence == Presence::Away)
     }
 
     /// What the attached instances say of a plugin.
@@ -105,7 +117,19 @@ pub(super) fn refused(object: &Plugin, fault: &Fault, now: i64) -> PluginStatus 
     }
 }
 
-/// The status of a Plugin whose host is not there.
+/// The status of a Plugin whose spec changed and was seen, while it is not known yet what the instances run.
+pub(super) fn seen(object: &Plugin, now: i64) -> PluginStatus {
+    let message = "the operator has just begun, and waits for the instances to come back";
+    let new = Outlook::new(Course::Moving, "Progressing", message).says();
+    let generation = object.metadata.generation;
+    let is_replaced = |kind: &str| [condition::READY, condition::RECONCILING, condition::STALLED].contains(&kind);
+    let mut conditions = conditions(old(object), new, generation, now);
+    conditions.extend(old(object).iter().filter(|c| !is_replaced(&c.type_)).cloned());
+    let before = object.status.clone().unwrap_or_default();
+    PluginStatus { observed_generation: generation, conditions, ..before }
+}
+
+/// The status of a Plugin whose host is not there: what runs of it goes on, and nothing new starts.
 #[must_use]
 pub fn orphan(object: &Plugin, now: i64) -> PluginStatus {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
@@ -114,11 +138,12 @@ pub fn orphan(object: &Plugin, now: i64) -> PluginStatus {
     let mut says = Outlook::new(Course::Stuck, "HostNotFound", &message).says();
     says.push(Says { kind: condition::HOST_FOUND, holds: false, reason: "HostNotFound".into(), message });
     let generation = object.metadata.generation;
+    let before = object.status.clone().unwrap_or_default();
     PluginStatus {
         observed_generation: generation,
-        phase: Some(Phase::Unloaded),
+        phase: Some(before.phase.unwrap_or(Phase::Unloaded)),
         conditions: conditions(old(object), says, generation, now),
-        ..PluginStatus::default()
+        ..before
     }
 }
 
@@ -133,6 +158,11 @@ fn phase(context: &Context<'_>, entry: &Entry) -> Phase {
     }
     let count = |status: &str| context.states(&entry.name).filter(|s| s.status == status).count();
     let (running, errors) = (count("running"), count("error"));
+    // What instances do that are not connected nobody knows: it stays said as it was.
+    let before = entry.object.status.as_ref().and_then(|status| status.phase);
+    if let Some(phase) = before.filter(|_| running + errors == 0 && entry.is_wanted() && context.is_someone_away()) {
+        return phase;
+    }
     let all =
         [(running, Phase::Running), (count("loading"), Phase::Loading), (count("initialized"), Phase::Initialized)];
     if errors > running {
@@ -163,7 +193,7 @@ fn failures(notes: &[FailureNote]) -> Vec<Failure> {
             FailureClass::Revision => ShownClass::Revision,
         },
         reason: note.reason.clone(),
-        message: note.message.chars().take(4096).collect(),
+        message: text::bounded(&note.message, text::MAX_FAILURE),
         at: time(note.at),
     };
     notes.iter().take(MAX_FAILURES).map(shown).collect()
@@ -172,10 +202,6 @@ fn failures(notes: &[FailureNote]) -> Vec<Failure> {
 fn outlook(context: &Context<'_>, entry: &Entry, phase: Phase) -> Outlook {
     match &entry.life {
         Life::Leaving => return Outlook::new(Course::Moving, "Terminating", "is being unloaded"),
-        Life::Required { by } => {
-            let message = format!("Terminating: required by {}", by.join(", "));
-            return Outlook::new(Course::Stuck, "Terminating", message);
-        }
         Life::Disabled if phase == Phase::Unloaded => {
             return Outlook::new(Course::Ready, "Disabled", "disabled; runs nowhere");
         }
@@ -203,8 +229,14 @@ fn outlook(context: &Context<'_>, entry: &Entry, phase: Phase) -> Outlook {
 
 fn progress(context: &Context<'_>, summary: &Summary) -> Outlook {
     let message = &summary.message;
+    let reason = |otherwise: &str| summary.reason.clone().unwrap_or_else(|| otherwise.to_owned());
+    let course = |stuck: bool| if stuck { Course::Stuck } else { Course::Moving };
     match summary.verdict {
         Verdict::Current => Outlook::new(Course::Ready, "Running", message),
+        Verdict::Down { stuck } => Outlook::new(course(stuck), reason("Down"), message),
+        Verdict::Away { stuck } => Outlook::new(course(stuck), "InstancesAway", message),
+        Verdict::NoInstances => Outlook::new(Course::Moving, "NoInstances", message),
+        Verdict::Stalled if summary.reason.is_some() => Outlook::new(Course::Stuck, reason("Failed"), message),
         _ if context.decision.plan.totals.connected == 0 => {
             Outlook::new(Course::Moving, "NoInstances", "no instance is connected that could run it")
         }
@@ -320,6 +352,10 @@ fn permissions(context: &Context<'_>, entry: &Entry) -> Says {
 fn available(context: &Context<'_>, entry: &Entry, serving: Option<&RevisionId>) -> Says {
     let runs = context.states(&entry.name).any(|s| s.status == "running");
     let kind = condition::AVAILABLE;
+    let before = old(&entry.object).iter().find(|c| c.type_ == kind && c.status == "True");
+    if let Some(before) = before.filter(|_| !runs && entry.is_wanted() && context.is_someone_away()) {
+        return Says { kind, holds: true, reason: before.reason.clone(), message: before.message.clone() };
+    }
     match serving.filter(|_| runs) {
         Some(id) => {
             let message = format!("{} {} serves", entry.name, context.version(id));

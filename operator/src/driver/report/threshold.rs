@@ -11,7 +11,7 @@ use rockstar_proto::control::PluginState;
 use std::collections::BTreeMap;
 
 const ALERT: &str = "ErrorThresholdExceeded";
-const DISABLED: &str = "DisabledByErrorThreshold";
+pub(super) const DISABLED: &str = "DisabledByErrorThreshold";
 
 /// None: it did so nowhere, as far as is known.
 pub(super) fn exceeded(context: &Context<'_>, plugin: &str, object: &Plugin) -> Option<Says> {

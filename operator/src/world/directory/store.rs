@@ -238,7 +238,7 @@ impl Store {
             self.revisions.iter().filter(|(key, _)| key.0 == host.namespace).map(|(_, r)| Arc::clone(r)).collect();
         revisions.sort_by_key(|r| r.number);
         Some(View {
-            host: Arc::clone(self.hosts.get(&pair(host))?),
+            host: Some(Arc::clone(self.hosts.get(&pair(host))?)),
             plugins: self.plugins.values().filter(of_host).cloned().collect(),
             pods: self
                 .members
@@ -247,6 +247,7 @@ impl Store {
                 .map(Member::pod)
                 .collect(),
             revisions,
+            unreadable: Vec::new(),
         })
     }
 
@@ -375,6 +376,9 @@ fn random_uid() -> String {
 impl Member {
     fn pod(&self) -> Pod {
         Pod {
+            ready: false,
+            started: false,
+            termination: None,
             name: self.name.clone(),
             uid: self.name.clone(),
             phase: PodPhase::Running,

@@ -129,7 +129,8 @@ impl Cache {
     }
 
     pub(super) fn view(&self, host: &HostKey) -> Option<View> {
-        let object = self.hosts.read().of_host(host).next().cloned()?;
+        let object = self.hosts.read().of_host(host).next().cloned();
+        object.as_ref()?;
         let mut revisions: Vec<_> = self.revisions.read().of_host(host).cloned().collect();
         revisions.sort_by_key(|r| r.number);
         Some(View {
@@ -137,6 +138,7 @@ impl Cache {
             plugins: self.plugins.read().of_host(host).cloned().collect(),
             pods: self.pods.read().of_host(host).map(|pod| Pod::clone(pod)).collect(),
             revisions,
+            unreadable: Vec::new(),
         })
     }
 

@@ -42,6 +42,9 @@ pub(super) fn pod(pod: &v1::Pod) -> Pod {
         phase: phase(pod),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         injected: is_injected(pod),
+        ready: false,
+        started: false,
+        termination: None,
         created: pod.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
     }
 }

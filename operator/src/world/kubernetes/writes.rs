@@ -202,7 +202,7 @@ fn finalizers(meta: &ObjectMeta, held: bool) -> Option<PatchOperation> {
 
 fn reference(view: &View, about: &Subject) -> Option<ObjectReference> {
     match about {
-        Subject::Host => Some(view.host.object_ref(&())),
+        Subject::Host => Some(view.host.as_ref()?.object_ref(&())),
         Subject::Plugin(name) => Some(view.plugins.iter().find(|p| p.name_any() == *name)?.object_ref(&())),
     }
 }
