@@ -38,9 +38,9 @@ pub fn judge(state: &State, input: &Input) -> Judged {
     let (before, mut state, mut events) = (state, state.clone(), Vec::new());
     state.not_after(input.now);
     judge::take_away(&mut state, input);
-    judge::forget(&mut state, input, &fleet);
+    judge::forget(&mut state, input);
     judge::prove(&mut state, &fleet, input, &mut events);
-    judge::strike(&mut state, &fleet);
+    judge::strike(&mut state, input, &fleet);
     judge::condemn(&mut state, input, &fleet, &mut events);
     if !input.recovering {
         judge::note_return(&mut state, &fleet, &mut events);
@@ -66,11 +66,11 @@ pub fn plan(judged: Judged, wanted: &Set, input: &Input) -> Plan {
     let settled = state.settling.as_ref().map(Settling::due);
     state.fit();
     Plan {
-        assignments,
         next_deadline: [deadline, settled, moves.turn_ends].into_iter().flatten().min(),
         events,
         plugins: summary::summaries(&state, input, &fleet, moves.held),
         totals: summary::totals(&state, &fleet),
+        assignments,
         state,
     }
 }

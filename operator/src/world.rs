@@ -60,6 +60,8 @@ pub struct Pod {
     pub created: Timestamp,
     /// The API's Ready condition.
     pub ready: bool,
+    /// It ends by itself, as a Job's: its restart policy is not Always.
+    pub transient: bool,
     /// The sidecar's container has started.
     pub started: bool,
     /// What the sidecar's container left when it ended.

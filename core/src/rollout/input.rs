@@ -39,6 +39,8 @@ pub struct Instance {
     pub name: String,
     pub created: i64,
     pub presence: Presence,
+    /// Its pod ends by itself, as a Job's.
+    pub transient: bool,
     /// Its pod is Ready in the API: it serves, whether it is connected or not.
     pub expected: bool,
     /// Was never ready: it serves nobody yet, so that it may be told anything without harm. What is away is new only while
@@ -54,6 +56,8 @@ pub struct Instance {
     pub accepted: i64,
     /// A change group of the accepted snapshot is neither applied nor rolled back.
     pub moving: bool,
+    /// The plugins of such groups.
+    pub busy: BTreeSet<String>,
     /// Since when all that it is still moving waits out environment failures (on the operator's clock).
     pub waiting: Option<i64>,
     /// What it runs, or restarts: a crashed plugin is still listed.

@@ -17,8 +17,9 @@ pub(super) fn take_away(state: &mut State, input: &Input) {
     state.tokens.retain(|plugin, _| wanted(plugin));
 }
 
-/// A plugin whose spec or `retry` changed starts with a clean record, and the instances that it troubles try again.
-pub(super) fn forget(state: &mut State, input: &Input, fleet: &Fleet<'_>) {
+/// A plugin whose spec or `retry` changed starts with a clean record. Its instances are told anew, so that those that it
+/// troubles try again, and all acknowledge what is in force now.
+pub(super) fn forget(state: &mut State, input: &Input) {
     for (plugin, token) in &input.plugins {
         let condemned = state.failed.get(plugin).is_some_and(|failed| failed.token != *token);
         let struck = state.trials.get_mut(plugin).is_some_and(|trial| renew(trial, token));
@@ -29,20 +30,10 @@ pub(super) fn forget(state: &mut State, input: &Input, fleet: &Fleet<'_>) {
         if !input.recovering {
             state.tokens.insert(plugin.clone(), token.clone());
         }
-        if condemned || struck || is_new && !input.recovering && troubles(plugin, state, fleet) {
+        if condemned || struck || is_new && !input.recovering {
             state.attempts.insert(plugin.clone(), state.plan_generation + 1);
         }
     }
-}
-
-/// An instance fails with the plugin, or lacks what the target has of it.
-fn troubles(plugin: &str, state: &State, fleet: &Fleet<'_>) -> bool {
-    let wanted = state.target.as_ref().and_then(|target| target.get(plugin));
-    fleet.live().filter(|view| view.connected()).any(|view| {
-        let instance = view.instance;
-        let fails = instance.failures.iter().any(|failure| failure.plugin == *plugin);
-        fails || instance.down.contains_key(plugin) || instance.serving.get(plugin) != wanted
-    })
 }
 
 fn renew(trial: &mut Trial, token: &str) -> bool {
@@ -50,6 +41,7 @@ fn renew(trial: &mut Trial, token: &str) -> bool {
         return false;
     }
     token.clone_into(&mut trial.token);
+    (trial.since, trial.proven, trial.stalled) = (None, 0, false);
     !std::mem::take(&mut trial.strikes).is_empty()
 }
 
@@ -71,17 +63,23 @@ pub(super) fn prove(state: &mut State, fleet: &Fleet<'_>, input: &Input, events:
 
 /// The name of the instance that proved it first, if it did so just now.
 fn note_proof(trial: &mut Trial, fleet: &Fleet<'_>, marked: &[bool], now: i64) -> Option<String> {
-    let by_ended_pod = || fleet.views.iter().find(|v| ended_well(v) && marked[v.serving]);
+    // Where pods stay, one that ends has not outlived any grace period.
+    let pods_end = fleet.live().all(|v| v.instance.transient);
+    let by_ended_pod = || fleet.views.iter().find(|v| pods_end && ended_well(v) && marked[v.serving]);
+    let youngest = || fleet.views.iter().map(|v| v.instance.created).max();
     let by_living = || fleet.views.iter().find(|v| v.live() && marked[v.serving] && marked[v.proven]);
     match &mut trial.proof {
         Some(proof) => {
             proof.by_ended_pod = proof.by_ended_pod || by_ended_pod().is_some();
+            if proof.youngest == i64::MAX {
+                proof.youngest = youngest().unwrap_or(i64::MAX);
+            }
             None
         }
         none => {
             let ended = by_ended_pod();
             let prover = ended.or_else(by_living)?;
-            let youngest = fleet.views.iter().map(|v| v.instance.created).max().unwrap_or(i64::MAX);
+            let youngest = youngest().unwrap_or(i64::MAX);
             *none = Some(Proof { at: now, by_ended_pod: ended.is_some(), youngest });
             Some(prover.instance.name.clone())
         }
@@ -103,22 +101,34 @@ fn still_canary(canary: Option<String>, fleet: &Fleet<'_>, marked: &[bool]) -> O
 }
 
 /// Notes the revision failures of the trials.
-pub(super) fn strike(state: &mut State, fleet: &Fleet<'_>) {
+pub(super) fn strike(state: &mut State, input: &Input, fleet: &Fleet<'_>) {
+    let enough = (input.policy.failure_threshold as usize).max(SHOWN);
     for view in &fleet.views {
         for failure in &view.instance.failures {
             if counts(failure, state)
                 && let Some(trial) = state.trials.get_mut(&failure.plugin)
             {
-                let note = || note(failure, &view.instance.name);
-                trial.strikes.entry(view.instance.id.clone()).or_insert_with(note);
+                note_strike(trial, view, failure, enough);
             }
         }
+    }
+}
+
+/// One an instance; a failure with a known culprit in place of one without. No more are kept than condemn.
+fn note_strike(trial: &mut Trial, view: &View<'_>, failure: &Failure, enough: usize) {
+    let room = trial.strikes.len() < enough;
+    match trial.strikes.get_mut(&view.instance.id) {
+        Some(known) if known.shared && !failure.shared => *known = note(failure, &view.instance.name),
+        Some(_) => {}
+        None if room => drop(trial.strikes.insert(view.instance.id.clone(), note(failure, &view.instance.name))),
+        None => {}
     }
 }
 
 fn counts(failure: &Failure, state: &State) -> bool {
     let tried = state.trials.get(&failure.plugin).is_some_and(|trial| trial.revision == failure.revision);
     let since = state.attempts.get(&failure.plugin).copied().unwrap_or_default();
+    let since = state.trials.get(&failure.plugin).map_or(since, |trial| trial.generation.max(since));
     tried && failure.class == FailureClass::Revision && failure.plan_generation >= since
 }
 
@@ -134,15 +144,15 @@ pub(super) fn note(failure: &Failure, pod: &str) -> FailureNote {
     }
 }
 
-/// Ends the trials that failed: by the canary, or in enough instances. A failure without a known culprit is not the
-/// canary's alone to judge. While there is nothing to go back to, a Closed plugin stays, as down.
+/// Ends the trials that failed: by the canary, or in enough instances. A failure without a known culprit condemns nobody.
+/// While there is nothing to go back to, a Closed plugin stays, as down.
 pub(super) fn condemn(state: &mut State, input: &Input, fleet: &Fleet<'_>, events: &mut Vec<Event>) {
     let gated = state.stable.is_some();
     let threshold = (input.policy.failure_threshold as usize).min(fleet.live().count()).max(1);
     let condemned = state.trials.extract_if(.., |plugin, trial| {
-        let by_canary = gated && trial.proof.is_none() && trial.strikes.values().any(|note| !note.shared);
-        let needed = if by_canary { 1 } else { threshold };
-        (gated || !input.closed.contains(plugin)) && trial.strikes.len() >= needed
+        let needed = if gated && trial.proof.is_none() { 1 } else { threshold };
+        let strikes = trial.strikes.values().filter(|note| !note.shared).count();
+        (gated || !input.closed.contains(plugin)) && strikes >= needed
     });
     for (plugin, trial) in condemned {
         let failed = failed(trial, input.now);
@@ -191,17 +201,16 @@ pub(super) fn note_return(state: &mut State, fleet: &Fleet<'_>, events: &mut Vec
 /// an instance that serves is away, for what it runs nobody knows.
 pub(super) fn promote(state: &mut State, input: &Input, fleet: &Fleet<'_>, events: &mut Vec<Event>) {
     let Some(target) = state.target.clone() else { return };
-    if fleet.live().any(|view| view.instance.expected && !view.connected()) {
+    let on_trial = fleet.sets.that(|set| state.trials.iter().any(|(p, t)| set.get(p) == Some(&t.revision)));
+    if fleet.live().any(|view| is_missed(view, &on_trial)) {
         return;
     }
     let mut stable = state.stable.clone().unwrap_or_default();
     let groups = change_groups(&stable, &target, &input.requires);
     let (proven, open): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| promotable(g, &target, state, fleet));
     let whole = open.is_empty() && (!proven.is_empty() || runs_nothing(fleet));
-    let is_open = |group: &Vec<String>| !group.iter().any(|p| target.contains_key(p) && input.closed.contains(p));
-    let rest_is_stuck = state.stalled && !proven.is_empty() && open.iter().all(is_open);
-    if state.stable.is_none() && !whole && !rest_is_stuck {
-        return;
+    if state.stable.is_none() && !whole {
+        return promote_first(state, input, fleet, events, &open, proven);
     }
     for group in proven {
         events.push(Event::Promoted { plugins: changes(&group, &stable, &target) });
@@ -209,6 +218,44 @@ pub(super) fn promote(state: &mut State, input: &Input, fleet: &Fleet<'_>, event
         group.iter().for_each(|plugin| drop(state.trials.remove(plugin)));
     }
     state.stable = Some(stable);
+}
+
+/// The first set is late: what works somewhere is stable from now on, so that it is changed with care. Not while a Closed
+/// plugin works nowhere: pods would serve without it.
+fn promote_first(
+    state: &mut State,
+    input: &Input,
+    fleet: &Fleet<'_>,
+    events: &mut Vec<Event>,
+    open: &[Vec<String>],
+    mut proven: Vec<Vec<String>>,
+) {
+    let Some(target) = state.target.clone().filter(|_| state.stalled && fleet.live().any(View::connected)) else {
+        return;
+    };
+    let has_proof = |plugin: &String| state.trials.get(plugin).is_some_and(|trial| trial.proof.is_some());
+    let works = |group: &&Vec<String>| group.iter().filter(|p| target.contains_key(*p)).all(has_proof);
+    let is_closed = |group: &Vec<String>| group.iter().any(|p| target.contains_key(p) && input.closed.contains(p));
+    if open.iter().any(|group| is_closed(group) && !works(&group)) {
+        return;
+    }
+    proven.extend(open.iter().filter(works).cloned());
+    if proven.is_empty() {
+        return;
+    }
+    let mut stable = Set::new();
+    for group in proven {
+        events.push(Event::Promoted { plugins: changes(&group, &stable, &target) });
+        stable = replaced(&stable, &group, &target);
+        group.iter().for_each(|plugin| drop(state.trials.remove(plugin)));
+    }
+    state.stable = Some(stable);
+}
+
+/// An instance that serves, or may run something on trial, is away: it may be the one that fails.
+fn is_missed(view: &View<'_>, on_trial: &[bool]) -> bool {
+    let may_fail = !view.instance.new && (view.unknown() || view.may_run(on_trial));
+    !view.connected() && (view.instance.expected || may_fail)
 }
 
 /// An instance proved the set that has no plugin.
@@ -233,7 +280,8 @@ fn promotable(group: &[String], target: &Set, state: &State, fleet: &Fleet<'_>) 
 
 /// Instances born after the first proof need not be waited for while they serve nobody, or if pods here end anyway.
 fn need_not_wait(view: &View<'_>, proof: &Proof) -> bool {
-    view.instance.created > proof.youngest && (proof.by_ended_pod || view.instance.new)
+    let ends = proof.by_ended_pod && view.instance.transient;
+    view.instance.created > proof.youngest && (ends || view.instance.new)
 }
 
 pub(super) fn changes(plugins: &[String], from: &Set, to: &Set) -> Vec<Change> {

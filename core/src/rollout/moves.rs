@@ -1,7 +1,7 @@
 //! Who moves now: the window, the canary, `paused`, `partition`, and turns for instances that wait out their environment.
 
 use super::{
-    Down, FailureClass, Input, OnFailure, Presence, Set, State,
+    Down, FailureClass, Input, OnFailure, Presence, Set, State, Trial,
     fleet::{Fleet, SetId, View},
     groups::{change_groups, replaced},
 };
@@ -109,6 +109,8 @@ impl Budget {
             DOWN => return true,
             IN_FLIGHT => return !begins_trial || self.in_flight + self.unknown <= self.window,
             UNAVAILABLE => self.in_flight + self.unknown < self.window,
+            // What is condemned is left, however many are away.
+            GOES_BACK => self.in_flight < self.window,
             _ => self.counted < self.window,
         };
         if admitted {
@@ -211,6 +213,11 @@ impl<'a> Mover<'a> {
         };
         let down = !view.instance.ready && route.replaces_any(&view.instance.down);
         self.budget.counted += usize::from((in_flight || unavailable) && !down);
+        // It goes on with what the operator before has told it.
+        if self.input.recovering && view.instance.moving && view.told.is_none() {
+            self.budget.counted += usize::from(in_flight || unavailable);
+            return None;
+        }
         self.told[index] = Some(Arc::clone(&route.base));
         if !view.connected() || route.steps.is_empty() {
             return None;
@@ -334,9 +341,15 @@ impl<'a> Mover<'a> {
     fn open_steps(&mut self, candidate: &Candidate, queue: usize) -> Vec<usize> {
         let view = &self.fleet.views[candidate.index];
         let mut open = Vec::new();
+        let mut suspected = self.has_unproven_suspect(view);
         for (index, step) in candidate.route.steps.iter().enumerate() {
             match self.gate(view, step) {
-                Gate::Open => open.push(index),
+                // One of them is the culprit: each is tried alone.
+                Gate::Open if self.is_suspect(step) && !self.holds_trials(view, step) && suspected => {}
+                Gate::Open => {
+                    suspected |= self.is_suspect(step);
+                    open.push(index);
+                }
                 Gate::Shut => {}
                 Gate::Held => self.held = true,
                 Gate::Taken(by) => drop(self.queues[queue].contested.insert(by)),
@@ -353,6 +366,22 @@ impl<'a> Mover<'a> {
         })
     }
 
+    /// Sidecars ended uncleanly while it was on trial beside others.
+    fn is_suspect(&self, step: &Step) -> bool {
+        let trials = step.trials.iter().filter_map(|plugin| self.state.trials.get(plugin));
+        trials.flat_map(|trial| trial.strikes.values()).any(|note| note.shared)
+    }
+
+    /// The instance tries one of the suspects now.
+    fn has_unproven_suspect(&self, view: &View<'_>) -> bool {
+        let (serving, proven) = (self.fleet.sets.get(view.serving), self.fleet.sets.get(view.proven));
+        self.state.trials.iter().any(|(plugin, trial)| {
+            let suspect = trial.strikes.values().any(|note| note.shared);
+            let runs = |set: &Set| set.get(plugin) == Some(&trial.revision);
+            suspect && runs(serving) && !runs(proven)
+        })
+    }
+
     fn gate(&self, view: &View<'_>, step: &Step) -> Gate {
         if step.trials.is_empty() {
             return if step.halted { Gate::Shut } else { Gate::Open };
@@ -365,7 +394,8 @@ impl<'a> Mover<'a> {
             return Gate::Held;
         }
         let trials = || step.trials.iter().filter_map(|p| self.state.trials.get(p));
-        if trials().any(|trial| trial.strikes.contains_key(&view.instance.id)) {
+        let fails = |trial: &Trial| trial.strikes.get(&view.instance.id).is_some_and(|note| !note.shared);
+        if trials().any(fails) {
             return Gate::Shut;
         }
         let unproven = || trials().filter(|trial| trial.proof.is_none());

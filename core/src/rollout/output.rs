@@ -91,6 +91,8 @@ pub enum Verdict {
     Down { stuck: bool },
     /// The target is stable, and an instance that should serve is away; `stuck` after the progress deadline.
     Away { stuck: bool },
+    /// The target is stable, and an instance that should serve is away for a moment: what was said before holds.
+    Unsure,
     /// The target is stable, and no instance is there that should serve.
     NoInstances,
     /// Settling, moving, or in grace.

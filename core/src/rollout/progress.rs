@@ -39,8 +39,8 @@ pub(super) fn note_progress(
     if input.resumed {
         restart(state);
     }
-    let pods = fleet.live().next().is_some();
-    let clock = Clock { now: input.now, limit: deadline(input), runs: !held && pods };
+    let pods = u32::try_from(fleet.live().count()).unwrap_or(u32::MAX);
+    let clock = Clock { now: input.now, limit: deadline(input), runs: !held && pods > 0, pods };
     let mut late = Vec::new();
     let mut deadlines = Vec::new();
     for (plugin, trial) in &mut state.trials {
@@ -61,12 +61,15 @@ struct Clock {
     now: i64,
     limit: i64,
     runs: bool,
+    /// How many there are.
+    pods: u32,
 }
 
 impl Clock {
     /// Returns whether the trial stalled just now.
     fn note_trial(&self, trial: &mut Trial, reached: usize) -> bool {
         let reached = u32::try_from(reached).unwrap_or(u32::MAX);
+        trial.proven = trial.proven.min(self.pods);
         if !self.runs {
             trial.since = None;
             trial.stalled = false;

@@ -56,6 +56,9 @@ pub struct Trial {
     /// The instances that it failed in, by id; too few to condemn it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub strikes: BTreeMap<String, FailureNote>,
+    /// The plan generation in which it began: failures from before are an earlier attempt's.
+    #[serde(default)]
+    pub generation: i64,
     /// The last proof, or the start; absent while nothing may move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<i64>,
@@ -174,6 +177,8 @@ impl State {
 
     fn drop_notes(&mut self) {
         self.failed.values_mut().for_each(|failed| failed.failures.clear());
+        let strikes = self.trials.values_mut().flat_map(|trial| trial.strikes.values_mut());
+        strikes.for_each(|note| note.message.clear());
     }
 }
 

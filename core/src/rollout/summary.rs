@@ -92,7 +92,9 @@ impl Context<'_> {
     fn stable(&self, plugin: &str, revision: &RevisionId) -> Said {
         let serving: Vec<_> = self.fleet.live().filter(|view| view.should_serve()).collect();
         let connected = || serving.iter().filter(|view| view.connected());
-        let runs = |view: &View<'_>| view.instance.serving.get(plugin) == Some(revision) && has_accepted(view);
+        let runs = |view: &View<'_>| {
+            view.instance.serving.get(plugin) == Some(revision) && self.has_acknowledged(plugin, view)
+        };
         if let Some((view, down)) = worst(connected().filter_map(|v| Some((*v, v.instance.down.get(plugin)?)))) {
             return self.down(view, down);
         }
@@ -110,7 +112,16 @@ impl Context<'_> {
         if serving.is_empty() && self.fleet.live().any(|view| !view.instance.new) {
             return Said::new(Verdict::NoInstances, "no instance is there that serves");
         }
+        if serving.iter().any(|view| !view.connected()) {
+            return Said::new(Verdict::Unsure, "an instance that serves is not connected at the moment");
+        }
         Said::new(Verdict::Current, "runs in every instance")
+    }
+
+    /// It has taken the newest that the plugin's spec asks for, and is done with it.
+    fn has_acknowledged(&self, plugin: &str, view: &View<'_>) -> bool {
+        let since = self.state.attempts.get(plugin).copied().unwrap_or_default();
+        view.instance.accepted >= since && !view.instance.busy.contains(plugin)
     }
 
     fn down(&self, view: &View<'_>, down: &Down) -> Said {
@@ -210,10 +221,6 @@ fn notes(failed: &Failed) -> Vec<FailureNote> {
 /// What needs somebody most, the first pod by name.
 fn worst<'a>(down: impl Iterator<Item = (&'a View<'a>, &'a Down)>) -> Option<(&'a View<'a>, &'a Down)> {
     down.min_by_key(|(view, down)| (!down.stuck, &view.instance.name))
-}
-
-fn has_accepted(view: &View<'_>) -> bool {
-    view.instance.assigned.as_ref().is_none_or(|told| view.instance.accepted >= told.generation)
 }
 
 /// The instances that failed with what is on trial or was condemned, each with a failure.

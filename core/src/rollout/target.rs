@@ -64,6 +64,7 @@ fn begin_trials(state: &mut State, input: &Input, events: &mut Vec<Event>) {
             canary: None,
             proof: None,
             strikes: Default::default(),
+            generation: state.plan_generation + 1,
             since: None,
             proven: 0,
             stalled: false,

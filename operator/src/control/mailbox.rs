@@ -56,13 +56,12 @@ impl Mailbox {
         }
     }
 
-    /// Takes away at once. A state that waits is older, and is not sent any more; the same again is not sent again.
+    /// Takes away at once. A state that waits is older, and is not sent any more; any state that follows is sent, for it may
+    /// give back. The same withdrawal again is not sent again.
     pub fn withdraw(&self, withdrawal: Withdraw) {
         let mut slots = self.slots.lock();
         if slots.withdrawn.as_ref() != Some(&withdrawal) {
-            if std::mem::take(&mut slots.unsent) {
-                slots.newest = None;
-            }
+            (slots.newest, slots.unsent) = (None, false);
             slots.withdrawn = Some(withdrawal.clone());
             slots.unsent_withdrawal = Some(withdrawal);
             self.filled.notify_one();

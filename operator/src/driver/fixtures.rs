@@ -68,6 +68,7 @@ pub(super) fn pod(name: &str) -> Pod {
         injected: true,
         created: Timestamp::UNIX_EPOCH,
         ready: false,
+        transient: false,
         started: false,
         termination: None,
     }

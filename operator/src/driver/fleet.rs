@@ -15,7 +15,10 @@ use rockstar_core::{
     text,
 };
 use rockstar_proto::control::{FailureRecord, PluginState, Report, failure_record::Class};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// All pods of the host that have a sidecar and are not on their way out.
 #[must_use]
@@ -27,7 +30,8 @@ pub fn instances(observed: &Observed, memory: &Memory) -> Vec<Instance> {
 }
 
 fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Memory, now: i64) -> Instance {
-    let said = attached.map_or_else(|| left(pod, host_uid, memory), |a| said(a, host_uid));
+    let lives = |_: &&Attached| !matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
+    let said = attached.filter(lives).map_or_else(|| left(pod, host_uid, memory), |a| said(a, host_uid));
     let has_served = memory.ever_ready.contains(&pod.uid);
     Instance {
         id: pod.uid.clone(),
@@ -42,6 +46,8 @@ fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Mem
         away_since: memory.away.get(&pod.uid).copied(),
         accepted: said.accepted,
         moving: said.moving,
+        busy: said.busy,
+        transient: pod.transient,
         waiting: memory.waiting.get(&pod.uid).copied(),
         serving: Arc::new(said.serving),
         proven: Arc::new(said.proven),
@@ -66,6 +72,7 @@ struct Said {
     down: BTreeMap<String, Down>,
     accepted: i64,
     moving: bool,
+    busy: BTreeSet<String>,
     serving: Set,
     proven: Set,
     failures: Vec<Failure>,
@@ -80,6 +87,7 @@ fn said(attached: &Attached, host_uid: &str) -> Said {
         down: down(&report.plugins),
         accepted: if current { i64::try_from(report.plan_generation).unwrap_or(i64::MAX) } else { 0 },
         moving: report.groups.iter().any(|g| is_open(g.outcome())),
+        busy: report.groups.iter().filter(|g| is_open(g.outcome())).flat_map(|g| g.plugins.clone()).collect(),
         proven: set(&report.plugins, |p| !p.revision.is_empty() && p.proven),
         failures: attached.failures.values().filter_map(|f| failure(f, report.plan_generation, &serving)).collect(),
         serving,

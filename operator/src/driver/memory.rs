@@ -61,6 +61,8 @@ pub struct Memory {
     /// Revisions that could not be stored: why, and when it is tried again.
     pub unstored: BTreeMap<RevisionId, (String, i64)>,
     pub reported: Reported,
+    /// Objects whose status could not be written, and when it is tried again.
+    pub unwritten: BTreeMap<String, i64>,
 }
 
 /// What was written last, and when.
@@ -76,7 +78,7 @@ pub enum Recovery {
     #[default]
     NotBegun,
     Since(i64),
-    /// It ended in this pass.
+    /// It ended, and the first pass after it is not stored yet.
     Ended,
     Over,
 }
@@ -93,7 +95,16 @@ impl Recovery {
             Self::NotBegun if !all_back => Self::Since(now),
             Self::Since(since) if !all_back && now - since < RECOVERY => self,
             Self::NotBegun | Self::Since(_) => Self::Ended,
-            Self::Ended | Self::Over => Self::Over,
+            Self::Ended | Self::Over => self,
+        }
+    }
+
+    /// What its end led to is stored.
+    #[must_use]
+    pub const fn stored(self) -> Self {
+        match self {
+            Self::Ended => Self::Over,
+            other => other,
         }
     }
 

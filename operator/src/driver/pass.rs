@@ -7,19 +7,20 @@ use super::{
     Tools,
     catalog::{self, Catalog},
     fleet,
-    memory::{Memory, Recovery},
+    memory::Memory,
     observe::{self, Observed},
     persist,
     plan::{self, Decision, Settings},
     publish, report, withdraw,
 };
 use crate::{
-    control::{Hub, Identity},
+    control::{Attached, Hub, Identity},
     host::HostKey,
     world::{World, WriteError},
 };
+use rockstar_core::rollout::Assignment;
 use rockstar_crds::PluginHost;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a pass leads to.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,8 +47,7 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
         Ok(settings) => settings,
         Err(error) => {
             let report = report::unusable(&object, &error, observed.now);
-            report::write(tools, host, &observed, memory, report).await?;
-            return Ok(Outcome::Wait(None));
+            return Ok(Outcome::Wait(report::write(tools, host, &observed, memory, report).await));
         }
     };
     let (catalog, decision) = decide(world, host, &observed, &settings, memory).await;
@@ -56,14 +56,17 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
         tell_what_is_stored(&tools.hub, host, &observed, &settings, &catalog, memory);
         return Err(error);
     }
+    memory.recovery = memory.recovery.stored();
     tell(&tools.hub, host, &observed, &settings, &catalog, &decision, memory);
+    let composed = report::compose(&observed, &settings, &catalog, &decision, memory);
     let composed = match memory.recovery.is_under_way() {
-        true => report::recovering(&observed, &catalog),
-        false => report::compose(&observed, &settings, &catalog, &decision, memory),
+        true => report::recovering(&observed, &catalog, composed),
+        false => composed,
     };
-    report::write(tools, host, &observed, memory, composed).await?;
+    let unwritten = report::write(tools, host, &observed, memory, composed).await;
     persist::clean_up(world, host, &observed.view, memory).await;
-    Ok(Outcome::Wait(decision.plan.next_deadline.into_iter().chain(memory.recovery.deadline()).min()))
+    let next = decision.plan.next_deadline.into_iter().chain(memory.recovery.deadline()).chain(unwritten);
+    Ok(Outcome::Wait(next.min()))
 }
 
 /// Does what may not wait for a failing pass: tells what is taken away.
@@ -140,14 +143,15 @@ fn tell(
     decision: &Decision,
     memory: &mut Memory,
 ) {
-    let publications = publish::publications(observed, settings, catalog, decision, memory);
+    let assignments = &decision.plan.assignments;
+    let publications = publish::publications(observed, settings, catalog, assignments, memory);
     memory.assigned.extend(decision.plan.assignments.iter().map(|(uid, a)| (uid.clone(), a.clone())));
     publish::publish(hub, host, observed, memory, &publications);
     let keep = fleet::panics(&decision.instances);
     observed.attached.iter().for_each(|instance| hub.keep_ready(host, &instance.uid, keep));
 }
 
-/// Instances that come while nothing can be stored are told what is, if that needs no change of it.
+/// Instances that come while nothing can be stored are told what is.
 fn tell_what_is_stored(
     hub: &Hub,
     host: &HostKey,
@@ -156,12 +160,16 @@ fn tell_what_is_stored(
     catalog: &Catalog,
     memory: &mut Memory,
 ) {
-    let recovery = std::mem::replace(&mut memory.recovery, Recovery::Since(observed.now));
-    let decision = plan::decide(observed, settings, catalog, memory);
-    memory.recovery = recovery;
-    if decision.plan.state == memory.state {
-        tell(hub, host, observed, settings, catalog, &decision, memory);
-    }
+    let state = &memory.state;
+    let Some(set) = state.stable.as_ref().or(state.target.as_ref()).cloned().map(Arc::new) else { return };
+    let fallback = Arc::new(state.stable.clone().unwrap_or_default());
+    let assignment = Assignment { target: set, fallback, generation: state.plan_generation, superseded: Vec::new() };
+    let is_new = |instance: &&Attached| instance.report.host_uid != observed.host_uid();
+    let new = observed.attached.iter().filter(is_new).map(|instance| (instance.uid.clone(), assignment.clone()));
+    let assignments: BTreeMap<_, _> = new.collect();
+    let publications = publish::publications(observed, settings, catalog, &assignments, memory);
+    memory.assigned.extend(assignments);
+    publications.iter().for_each(|(uid, publication)| hub.publish(host, uid, publication));
 }
 
 /// For a loop that begins: what is stored is the only truth.

@@ -40,6 +40,11 @@ pub async fn save_revisions(
         let Some(entry) = catalog.entries.get(&revision.plugin) else { continue };
         match world.save_revision(host, &entry.object, &revision).await {
             Ok(()) => drop(memory.saved.insert(revision.id.clone(), now)),
+            // What runs already stays, and is tried again.
+            Err(error) if in_use(&memory.state).any(|id| *id == revision.id) => {
+                tracing::warn!(%host, plugin = revision.plugin, %error, "a revision that runs cannot be stored");
+                memory.saved.insert(revision.id.clone(), now);
+            }
             Err(error) => {
                 tracing::warn!(%host, plugin = revision.plugin, %error, "a revision cannot be stored");
                 memory.unstored.insert(revision.id.clone(), (error.to_string(), now + RETRY));

@@ -48,15 +48,16 @@ pub fn settings(spec: &PluginHostSpec) -> Result<Settings, FieldError> {
 pub fn decide(observed: &Observed, settings: &Settings, catalog: &Catalog, memory: &Memory) -> Decision {
     let state = &memory.state;
     let held = held(&observed.view, catalog, state);
+    let instances = fleet::instances(observed, memory);
     let wanted = catalog.entries.values().filter(|entry| entry.is_wanted());
     let wanted = wanted.map(|entry| (entry.name.clone(), entry.token()));
     let input = Input {
         now: observed.now,
         policy: settings.policy.clone(),
         plugins: wanted.chain(held.iter().map(|name| (name.clone(), handled_token(name, state)))).collect(),
-        closed: closed(&observed.view, catalog),
-        requires: requires(&memory.known),
-        instances: fleet::instances(observed, memory),
+        closed: closed(&observed.view, catalog).union(&held).cloned().collect(),
+        requires: requires(&memory.known, &in_question(state, catalog, &instances)),
+        instances,
         recovering: memory.recovery.is_under_way(),
         resumed: memory.recovery == Recovery::Ended,
     };
@@ -93,10 +94,20 @@ fn closed(view: &View, catalog: &Catalog) -> BTreeSet<String> {
     catalog.entries.values().filter(policy).map(|entry| entry.name.clone()).collect()
 }
 
-/// What each revision depends on. An optional dependency counts where a known version would not fit it.
-fn requires(known: &BTreeMap<RevisionId, Arc<Revision>>) -> BTreeMap<RevisionId, Vec<String>> {
+/// The revisions that an instance may run, now or soon.
+fn in_question(state: &State, catalog: &Catalog, instances: &[Instance]) -> BTreeSet<RevisionId> {
+    let sets = state.stable.iter().chain(&state.target).chain(instances.iter().map(|i| &*i.serving));
+    let candidates = catalog.entries.values().filter_map(|entry| entry.candidate.as_ref().ok());
+    sets.flat_map(BTreeMap::values).cloned().chain(candidates.map(|c| c.revision.id.clone())).collect()
+}
+
+/// What each revision depends on. An optional dependency counts where a version in question would not fit it.
+fn requires(
+    known: &BTreeMap<RevisionId, Arc<Revision>>,
+    in_question: &BTreeSet<RevisionId>,
+) -> BTreeMap<RevisionId, Vec<String>> {
     let mut versions: BTreeMap<&str, Vec<&semver::Version>> = BTreeMap::new();
-    for revision in known.values() {
+    for revision in known.values().filter(|revision| in_question.contains(&revision.id)) {
         versions.entry(&revision.plugin).or_default().push(&revision.content.body.manifest.version);
     }
     let binds = |dependency: &Dependency| {

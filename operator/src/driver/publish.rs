@@ -9,12 +9,12 @@ use super::{
     fleet,
     memory::Memory,
     observe::Observed,
-    plan::{Decision, Settings},
+    plan::Settings,
 };
 use crate::{
     control::{Hub, Publication},
     host::HostKey,
-    world::Revision,
+    world::{Content, Revision},
 };
 use kube::core::ObjectMeta;
 use rockstar_core::{
@@ -57,13 +57,13 @@ pub fn publications(
     observed: &Observed,
     settings: &Settings,
     catalog: &Catalog,
-    decision: &Decision,
+    assignments: &BTreeMap<String, Assignment>,
     memory: &mut Memory,
 ) -> BTreeMap<String, Arc<Publication>> {
     let mut press = Press { observed, settings, catalog, memory, told: BTreeMap::new(), bodies: BTreeMap::new() };
     let mut made: Vec<(Assignment, Arc<Publication>)> = Vec::new();
     let mut by_instance = BTreeMap::new();
-    for (uid, assignment) in &decision.plan.assignments {
+    for (uid, assignment) in assignments {
         let same = made.iter().find(|(other, _)| says_the_same(other, assignment)).map(|(_, p)| Arc::clone(p));
         let publication = same.unwrap_or_else(|| {
             let publication = press.print(assignment);
@@ -155,10 +155,11 @@ impl Press<'_> {
 
     fn told(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> Told {
         let (config, keep_config) = self.config(entry, id, revision);
+        let config = config.as_ref().map(types::Map::from);
         Told {
             plugin: entry.name.clone(),
             revision: id.0.clone(),
-            config: Some(types::Map::from(&config)),
+            config,
             permissions: self.permissions(entry, revision),
             policies_json: self.policies(entry),
             reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
@@ -170,11 +171,12 @@ impl Press<'_> {
     /// A plugin whose object cannot be read: its instances keep what they have, under the ceiling.
     fn held(&mut self, plugin: &str, id: &RevisionId, revision: Option<&Revision>) -> Told {
         let granted = revision.map_or_else(permission::all, |r| r.content.body.permissions.clone());
-        let config = self.memory.configs.get(id).or(revision.map(|r| &r.content.config)).cloned().unwrap_or_default();
+        let whole = |content: &Content| content.config_from.is_empty().then(|| content.config.clone());
+        let config = self.memory.configs.get(id).cloned().or_else(|| whole(&revision?.content));
         Told {
             plugin: plugin.to_owned(),
             revision: id.0.clone(),
-            config: Some(types::Map::from(&config)),
+            config: config.as_ref().map(types::Map::from),
             permissions: names_of(granted.intersection(&self.settings.ceiling).copied()),
             policies_json: serde_json::to_vec(&Policies::default()).unwrap_or_default().into(),
             reload_at: String::new(),
@@ -183,15 +185,20 @@ impl Press<'_> {
         }
     }
 
-    /// The live configuration where it can be read and fits the revision. Else the instance keeps what it has; `config` is
-    /// then the last one that fitted, or the one that the revision was made with.
-    fn config(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> (Map<String, Value>, bool) {
+    /// The live configuration where it can be read and fits the revision. Else the instance keeps what it has; given is then
+    /// the last one that fitted, or the one that the revision was made with, if it can be read whole.
+    fn config(
+        &mut self,
+        entry: &Entry,
+        id: &RevisionId,
+        revision: Option<&Revision>,
+    ) -> (Option<Map<String, Value>>, bool) {
         let spec = &entry.object.spec;
         let values = &self.observed.values;
         let live = catalog::filled(&spec.config, &spec.config_from, values);
         let Some(revision) = revision else {
             let is_unread = live.is_err();
-            return (live.unwrap_or_default(), is_unread);
+            return (live.ok(), is_unread);
         };
         let content = &revision.content;
         let fits = |config: Map<String, Value>, from| {
@@ -200,12 +207,12 @@ impl Press<'_> {
         };
         if let Some(config) = live.ok().and_then(|config| fits(config, &spec.config_from)) {
             self.memory.configs.insert(id.clone(), config.clone());
-            return (config, false);
+            return (Some(config), false);
         }
         let stored = || catalog::filled(&content.config, &content.config_from, values).ok();
         let known = self.memory.configs.get(id).cloned();
         let known = known.or_else(|| fits(stored()?, &content.config_from));
-        (known.unwrap_or_else(|| content.config.clone()), true)
+        (known, true)
     }
 
     fn permissions(&self, entry: &Entry, revision: Option<&Revision>) -> Vec<String> {
@@ -273,7 +280,7 @@ mod tests {
 
     fn printed(observed: &Observed, memory: &mut Memory) -> BTreeMap<String, Arc<Publication>> {
         let pass = pass(observed, memory);
-        publications(observed, &pass.settings, &pass.catalog, &pass.decision, memory)
+        publications(observed, &pass.settings, &pass.catalog, &pass.decision.plan.assignments, memory)
     }
 
     fn told<'a>(publications: &'a BTreeMap<String, Arc<Publication>>, plugin: &str) -> &'a Told {

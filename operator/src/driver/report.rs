@@ -64,9 +64,10 @@ pub fn unusable(object: &PluginHost, error: &FieldError, now: i64) -> Report {
     Report { host: host::refused(object, &fault, now), ..Report::default() }
 }
 
-/// What there is to say before the instances that served are back: nothing but that a changed spec was seen. Pure.
+/// What there is to say before the instances that served are back: of the whole report the events, and that a changed spec
+/// was seen. Pure.
 #[must_use]
-pub fn recovering(observed: &Observed, catalog: &Catalog) -> Report {
+pub fn recovering(observed: &Observed, catalog: &Catalog, whole: Report) -> Report {
     let is_new = |object: &Plugin| {
         let seen = object.status.as_ref().and_then(|status| status.observed_generation);
         object.metadata.generation != seen
@@ -74,37 +75,54 @@ pub fn recovering(observed: &Observed, catalog: &Catalog) -> Report {
     let changed = catalog.entries.values().filter(|entry| is_new(&entry.object));
     let plugins = changed.map(|entry| (object_name(&entry.object), plugin::seen(&entry.object, observed.now)));
     let host = observed.view.host.as_ref().and_then(|host| host.status.clone()).unwrap_or_default();
-    Report { host: PluginHostStatus { rollout: None, ..host }, plugins: plugins.collect(), notes: Vec::new() }
+    Report { host: PluginHostStatus { rollout: None, ..host }, plugins: plugins.collect(), notes: whole.notes }
 }
 
 fn object_name(object: &Plugin) -> String {
     object.metadata.name.clone().unwrap_or_default()
 }
 
-/// Writes what changed. The first error is returned after everything was tried.
+/// An object whose status cannot be written is left alone for so long, in milliseconds.
+const RETRY: i64 = 30_000;
+/// The host's own object, among those that could not be written: no Plugin has such a name.
+const HOST: &str = "";
+
+/// Writes what changed. What cannot be written keeps nothing else from its turn; returns when it is tried again.
 pub async fn write(
     tools: &Tools,
     host: &HostKey,
     observed: &Observed,
     memory: &mut Memory,
     report: Report,
-) -> Result<(), WriteError> {
+) -> Option<i64> {
     let world = tools.world.as_ref();
     for note in report.notes {
         log(host, &note);
         tools.metrics.told(note.reason);
         world.tell(host, note).await;
     }
-    let mut result = write_plugins(world, host, observed, memory, &report.plugins).await;
+    memory.unwritten.retain(|_, until| *until > observed.now);
+    write_plugins(world, host, observed, memory, &report.plugins).await;
     notes::remember_crashes(observed, memory);
     let status = observed.view.host.as_ref().and_then(|host| host.status.clone());
     let seen = status.map(|s| PluginHostStatus { rollout: None, ..s });
-    if differs(&report.host, seen.as_ref(), memory.reported.host.as_ref(), observed.now) {
+    let is_due = !memory.unwritten.contains_key(HOST);
+    if is_due && differs(&report.host, seen.as_ref(), memory.reported.host.as_ref(), observed.now) {
         let written = world.report_host(host, &report.host).await;
         memory.reported.host = written.is_ok().then_some((report.host, observed.now));
-        result = result.and(written);
+        note_written(host, HOST, observed, memory, written);
     }
-    result
+    memory.unwritten.values().min().copied()
+}
+
+fn note_written(host: &HostKey, name: &str, observed: &Observed, memory: &mut Memory, written: Result<(), WriteError>) {
+    match written {
+        Ok(()) | Err(WriteError::Gone { .. }) => {}
+        Err(error) => {
+            tracing::warn!(%host, %error, "a status cannot be written");
+            memory.unwritten.insert(name.to_owned(), observed.now + RETRY);
+        }
+    }
 }
 
 fn log(host: &HostKey, note: &Note) {
@@ -121,21 +139,19 @@ async fn write_plugins(
     observed: &Observed,
     memory: &mut Memory,
     plugins: &BTreeMap<String, PluginStatus>,
-) -> Result<(), WriteError> {
-    let mut result = Ok(());
+) {
     memory.reported.plugins.retain(|name, _| plugins.contains_key(name));
     for object in &observed.view.plugins {
         let name = object_name(object);
-        let Some(status) = plugins.get(&name) else { continue };
+        let Some(status) = plugins.get(&name).filter(|_| !memory.unwritten.contains_key(&name)) else { continue };
         if differs(status, object.status.as_ref(), memory.reported.plugins.get(&name), observed.now) {
-            match world.report_plugin(host, &name, status).await {
-                Ok(()) => drop(memory.reported.plugins.insert(name, (status.clone(), observed.now))),
-                Err(WriteError::Gone { .. }) => {}
-                Err(error) => result = result.and(Err(error)),
+            let written = world.report_plugin(host, &name, status).await;
+            if written.is_ok() {
+                memory.reported.plugins.insert(name.clone(), (status.clone(), observed.now));
             }
+            note_written(host, &name, observed, memory, written);
         }
     }
-    result
 }
 
 fn differs<T: PartialEq>(new: &T, seen: Option<&T>, written: Option<&(T, i64)>, now: i64) -> bool {

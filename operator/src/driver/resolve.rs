@@ -12,6 +12,12 @@ use std::{
     sync::Arc,
 };
 
+/// What its plugin's spec asked for before is not taken away by an edit that cannot be had: it has proven itself somewhere,
+/// or there is no set yet that did.
+fn works_somewhere(plugin: &str, state: &State) -> bool {
+    state.stable.is_none() || state.trials.get(plugin).is_some_and(|trial| trial.proof.is_some())
+}
+
 /// The target that the plugins ask for, with what is known of failures and of what is stable. Those that are `held` stay as
 /// they are, and so does a stable revision whose content nobody knows.
 #[must_use]
@@ -30,12 +36,16 @@ pub fn resolve(
     };
     let has_failed = |name: &str, id: &RevisionId| state.failed.get(name).is_some_and(|failed| failed.revision == *id);
     let member = |name: &str, candidate: Option<(RevisionId, Node)>, priority| {
-        let stable_member = with_node(name, &stable, &stable_nodes);
-        let runs = stable.get(name).or_else(|| target.get(name).filter(|_| held.contains(name)));
+        let works = |id: &&RevisionId| !has_failed(name, id) && (held.contains(name) || works_somewhere(name, state));
+        let runs = stable.get(name).or_else(|| target.get(name).filter(works));
+        let node = match stable.contains_key(name) {
+            true => with_node(name, &stable, &stable_nodes),
+            false => with_node(name, &target, &target_nodes).filter(|(id, _)| runs == Some(id)),
+        };
         Member {
             opaque: runs.filter(|id| !known.contains_key(*id)).cloned(),
             candidate: candidate.filter(|(id, _)| !has_failed(name, id)),
-            stable: stable_member,
+            stable: node,
             priority,
             place: 0,
         }

@@ -222,12 +222,26 @@ fn outlook(context: &Context<'_>, entry: &Entry, phase: Phase) -> Outlook {
         }
         _ => summary.map_or_else(
             || Outlook::new(Course::Moving, "Pending", "not planned yet"),
-            |summary| progress(context, summary),
+            |summary| progress(context, &entry.object, summary),
         ),
     }
 }
 
-fn progress(context: &Context<'_>, summary: &Summary) -> Outlook {
+/// What was said of this generation of the spec.
+fn as_before(object: &Plugin) -> Option<Outlook> {
+    let generation = object.metadata.generation;
+    let find = |kind: &str| old(object).iter().find(|c| c.type_ == kind && c.observed_generation == generation);
+    let is = |kind: &str| find(kind).is_some_and(|c| c.status == "True");
+    let ready = find(condition::READY)?;
+    let course = match () {
+        () if is(condition::READY) => Course::Ready,
+        () if is(condition::STALLED) => Course::Stuck,
+        () => Course::Moving,
+    };
+    Some(Outlook::new(course, &*ready.reason, &*ready.message))
+}
+
+fn progress(context: &Context<'_>, object: &Plugin, summary: &Summary) -> Outlook {
     let message = &summary.message;
     let reason = |otherwise: &str| summary.reason.clone().unwrap_or_else(|| otherwise.to_owned());
     let course = |stuck: bool| if stuck { Course::Stuck } else { Course::Moving };
@@ -235,6 +249,7 @@ fn progress(context: &Context<'_>, summary: &Summary) -> Outlook {
         Verdict::Current => Outlook::new(Course::Ready, "Running", message),
         Verdict::Down { stuck } => Outlook::new(course(stuck), reason("Down"), message),
         Verdict::Away { stuck } => Outlook::new(course(stuck), "InstancesAway", message),
+        Verdict::Unsure => as_before(object).unwrap_or_else(|| Outlook::new(Course::Moving, "Progressing", message)),
         Verdict::NoInstances => Outlook::new(Course::Moving, "NoInstances", message),
         Verdict::Stalled if summary.reason.is_some() => Outlook::new(Course::Stuck, reason("Failed"), message),
         _ if context.decision.plan.totals.connected == 0 => {

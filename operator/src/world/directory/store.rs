@@ -377,6 +377,7 @@ impl Member {
     fn pod(&self) -> Pod {
         Pod {
             ready: false,
+            transient: false,
             started: false,
             termination: None,
             name: self.name.clone(),

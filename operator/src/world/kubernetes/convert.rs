@@ -42,6 +42,7 @@ pub(super) fn pod(pod: &v1::Pod) -> Pod {
         phase: phase(pod),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         injected: is_injected(pod),
+        transient: pod.spec.as_ref().is_some_and(|s| s.restart_policy.as_deref().is_some_and(|p| p != "Always")),
         ready: false,
         started: false,
         termination: None,

@@ -1,0 +1,328 @@
+//! The planner rests on what is persisted or seen anew, and never on what an operator before it knew.
+
+use rockstar_core::{
+    revision::RevisionId,
+    rollout::{
+        self, Amount, Down, Event, Failure, FailureClass, Input, Instance, Plan, Presence, Proof, Set, State, Trial,
+        Verdict,
+    },
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+const NOW: i64 = 1_000_000_000;
+
+fn set(plugins: &[(&str, u32)]) -> Set {
+    plugins.iter().map(|(plugin, version)| ((*plugin).to_owned(), id(plugin, *version))).collect()
+}
+
+fn id(plugin: &str, version: u32) -> RevisionId {
+    RevisionId(format!("{plugin}-{version}"))
+}
+
+/// A pod that serves, connected, proven, and done with plan 5.
+fn pod(number: usize, serving: &[(&str, u32)]) -> Instance {
+    Instance {
+        id: format!("uid-{number:03}"),
+        name: format!("pod-{number:03}"),
+        created: 1_000,
+        transient: false,
+        presence: Presence::Connected,
+        expected: true,
+        new: false,
+        ready: true,
+        down: BTreeMap::new(),
+        seen_since: NOW,
+        away_since: None,
+        accepted: 5,
+        moving: false,
+        busy: [].into(),
+        waiting: None,
+        serving: Arc::new(set(serving)),
+        proven: Arc::new(set(serving)),
+        failures: Vec::new(),
+        assigned: None,
+    }
+}
+
+/// A pod whose stream is not there; what it serves nobody knows.
+fn away(number: usize) -> Instance {
+    Instance { presence: Presence::Away, away_since: Some(NOW), accepted: 0, ..pod(number, &[]) }
+}
+
+fn trial(plugin: &str, version: u32) -> Trial {
+    Trial {
+        revision: id(plugin, version),
+        token: "t".into(),
+        canary: Some("uid-000".into()),
+        proof: None,
+        strikes: BTreeMap::new(),
+        generation: 5,
+        since: Some(NOW),
+        proven: 0,
+        stalled: false,
+    }
+}
+
+fn proven_trial(plugin: &str, version: u32) -> Trial {
+    let proof = Some(Proof { at: NOW, by_ended_pod: false, youngest: 1_000 });
+    Trial { canary: None, proof, proven: 1, ..trial(plugin, version) }
+}
+
+/// `a` is on its way from 1 to 2.
+fn moving(trial: Trial) -> State {
+    State {
+        plan_generation: 5,
+        stable: Some(set(&[("a", 1)])),
+        target: Some(set(&[("a", 2)])),
+        trials: [("a".to_owned(), trial)].into(),
+        tokens: [("a".to_owned(), "t".to_owned())].into(),
+        ..State::default()
+    }
+}
+
+/// Everything runs `a-1`.
+fn steady() -> State {
+    State { target: Some(set(&[("a", 1)])), trials: BTreeMap::new(), ..moving(trial("a", 1)) }
+}
+
+fn input(instances: Vec<Instance>) -> Input {
+    Input { now: NOW, plugins: [("a".to_owned(), "t".to_owned())].into(), instances, ..Input::default() }
+}
+
+fn pass(state: &State, input: &Input) -> Plan {
+    let judged = rollout::judge(state, input);
+    let wanted = judged.state.target.clone().unwrap_or_default();
+    rollout::plan(judged, &wanted, input)
+}
+
+fn failure(id: &str, plugin: &str, version: u32, shared: bool) -> Failure {
+    Failure {
+        id: id.into(),
+        plugin: plugin.into(),
+        revision: self::id(plugin, version),
+        class: FailureClass::Revision,
+        reason: "UncleanEnd".into(),
+        message: "killed".into(),
+        at: NOW,
+        plan_generation: 5,
+        shared,
+    }
+}
+
+#[test]
+fn a1_a_new_leader_promotes_nothing_while_nobody_is_back() {
+    let state = moving(proven_trial("a", 2));
+    for recovering in [true, false] {
+        let plan = pass(&state, &Input { recovering, ..input((0..20).map(away).collect()) });
+        assert_eq!(plan.state.stable, Some(set(&[("a", 1)])));
+        assert!(plan.assignments.is_empty());
+    }
+    let mut pods: Vec<_> = (0..19).map(|n| pod(n, &[("a", 2)])).collect();
+    pods.push(away(19));
+    assert_eq!(pass(&state, &input(pods.clone())).state.stable, Some(set(&[("a", 1)])), "one that serves is away");
+    pods.pop();
+    assert_eq!(pass(&state, &input(pods)).state.stable, Some(set(&[("a", 2)])));
+}
+
+#[test]
+fn a1_an_instance_that_may_have_died_of_it_is_waited_for() {
+    let mut pods: Vec<_> = (0..3).map(|n| pod(n, &[("a", 2)])).collect();
+    pods.push(Instance { expected: false, ready: false, ..away(3) });
+    let plan = pass(&moving(proven_trial("a", 2)), &input(pods));
+    assert_eq!(plan.state.stable, Some(set(&[("a", 1)])), "not Ready any more, and what it runs nobody knows");
+}
+
+#[test]
+fn nobody_moves_up_while_instances_return() {
+    let state = moving(proven_trial("a", 2));
+    let mut pods = vec![pod(0, &[("a", 2)]), pod(1, &[("a", 1)])];
+    pods.extend((2..8).map(away));
+    let told = pass(&state, &Input { recovering: true, ..input(pods.clone()) }).assignments;
+    let a = |uid: &str| told[uid].target.get("a").cloned();
+    assert_eq!((a("uid-000"), a("uid-001")), (Some(id("a", 2)), Some(id("a", 1))));
+    let condemned = rollout::Failed {
+        revision: id("a", 2),
+        reason: "Crashed".into(),
+        message: String::new(),
+        at: NOW,
+        token: "t".into(),
+        failures: Vec::new(),
+        rolled_back: false,
+    };
+    let state = State { failed: [("a".to_owned(), condemned)].into(), ..steady() };
+    let plan = pass(&state, &Input { recovering: true, ..input(pods) });
+    assert_eq!(plan.assignments["uid-000"].target.get("a"), Some(&id("a", 1)), "what is condemned goes back");
+    assert!(!plan.events.iter().any(|e| matches!(e, Event::RolledBack { .. })), "others may run it still");
+}
+
+#[test]
+fn c16_who_is_away_counts_at_the_partition() {
+    let state = moving(proven_trial("a", 2));
+    let mut pods: Vec<_> = (0..6).map(|n| pod(n, &[("a", 1)])).collect();
+    pods.extend((6..10).map(|n| Instance { expected: false, ..away(n) }));
+    let policy =
+        rollout::Policy { partition: Amount::Count(6), max_unavailable: Amount::Count(10), ..Default::default() };
+    let plan = pass(&state, &Input { policy, ..input(pods) });
+    let up = plan.assignments.values().filter(|a| a.target.get("a") == Some(&id("a", 2))).count();
+    assert_eq!(up, 0, "four may run it already");
+}
+
+#[test]
+fn a6_a_pod_that_ended_well_proves_what_it_served_where_pods_end() {
+    let job = |n| Instance { transient: true, presence: Presence::Succeeded, ..pod(n, &[("a", 2)]) };
+    let proven = |pods: Vec<Instance>| {
+        pass(&moving(trial("a", 2)), &input(pods)).state.trials.get("a").is_none_or(|t| t.proof.is_some())
+    };
+    assert!(proven(vec![job(1)]));
+    assert!(!proven(vec![job(1), pod(2, &[("a", 1)])]), "a Deployment's pods have a grace period to outlive");
+}
+
+#[test]
+fn c15_born_later_is_told_by_the_api_server_s_clock_alone() {
+    let proof = Some(Proof { at: 0, by_ended_pod: true, youngest: 2_000 });
+    let state = moving(Trial { proof, ..trial("a", 2) });
+    let job = |created| Instance { transient: true, created, ..pod(1, &[("a", 1)]) };
+    assert_eq!(pass(&state, &input(vec![job(2_000)])).state.stable, Some(set(&[("a", 1)])));
+    assert_eq!(pass(&state, &input(vec![job(2_001)])).state.stable, Some(set(&[("a", 2)])));
+}
+
+#[test]
+fn c1_a_clock_that_went_back_holds_nothing_up() {
+    let pods = || vec![pod(0, &[("a", 1)])];
+    let wanted = set(&[("a", 2)]);
+    let at = |now, state: &State| {
+        let input = Input { now, ..input(pods()) };
+        rollout::plan(rollout::judge(state, &input), &wanted, &input).state
+    };
+    let settling = at(NOW + 3_600_000, &steady());
+    assert!(settling.settling.is_some());
+    let back = at(NOW, &settling);
+    assert_eq!(at(NOW + 2_001, &back).target, Some(wanted.clone()));
+}
+
+#[test]
+fn b3_an_unclean_end_without_a_culprit_condemns_nobody() {
+    let both = |instance: Instance| Instance {
+        failures: vec![failure("f1", "a", 2, true), failure("f2", "b", 2, true)],
+        ..instance
+    };
+    let state = State {
+        stable: Some(set(&[("a", 1), ("b", 1)])),
+        target: Some(set(&[("a", 2), ("b", 2)])),
+        trials: [("a".to_owned(), trial("a", 2)), ("b".to_owned(), trial("b", 2))].into(),
+        ..moving(trial("a", 2))
+    };
+    let plugins = ["a", "b"].map(|p| (p.to_owned(), "t".to_owned())).into();
+    let input = Input { plugins, ..input(vec![both(pod(0, &[("a", 1), ("b", 1)])), pod(1, &[("a", 1), ("b", 1)])]) };
+    let plan = pass(&state, &input);
+    assert!(plan.state.failed.is_empty());
+    let tried: Vec<_> = plan.assignments.values().filter(|a| *a.target != set(&[("a", 1), ("b", 1)])).collect();
+    assert_eq!(tried.len(), 1, "one instance tries on");
+    let up = ["a", "b"].into_iter().filter(|p| tried[0].target.get(*p) == Some(&id(p, 2))).count();
+    assert_eq!(up, 1, "one group at a time, so that the culprit shows");
+    let alone = Instance { failures: vec![failure("f3", "a", 2, false)], ..pod(0, &[("a", 1), ("b", 1)]) };
+    let plan = pass(&state, &Input { instances: vec![alone], ..input });
+    assert_eq!(plan.state.failed.keys().collect::<Vec<_>>(), ["a"]);
+}
+
+#[test]
+fn b3_a_closed_plugin_of_the_first_set_stays_as_down() {
+    let failing = |n| Instance {
+        new: true,
+        ready: false,
+        expected: false,
+        failures: vec![failure("f", "a", 2, false)],
+        ..pod(n, &[])
+    };
+    let state = State { stable: None, ..moving(Trial { canary: None, ..trial("a", 2) }) };
+    let open = input((0..3).map(failing).collect());
+    let closed = Input { closed: ["a".to_owned()].into(), ..open.clone() };
+    let plan = pass(&state, &closed);
+    assert!(plan.state.failed.is_empty() && plan.assignments.values().all(|a| a.target.contains_key("a")));
+    assert_eq!(plan.plugins["a"].verdict, Verdict::Stalled);
+    assert!(
+        plan.plugins["a"].message.contains("failed in pod pod-000: UncleanEnd: killed"),
+        "{}",
+        plan.plugins["a"].message
+    );
+    assert!(pass(&state, &open).state.failed.contains_key("a"));
+    let late = State { stalled: true, ..state };
+    assert_eq!(pass(&late, &closed).state.stable, None, "no set becomes stable without it");
+}
+
+#[test]
+fn the_strikes_of_a_trial_are_bounded() {
+    let failing = |n| Instance { failures: vec![failure("f", "a", 2, false)], ..pod(n, &[]) };
+    let state = State { stable: None, ..moving(trial("a", 2)) };
+    let closed = Input { closed: ["a".to_owned()].into(), ..input((0..500).map(failing).collect()) };
+    assert_eq!(pass(&state, &closed).state.trials["a"].strikes.len(), 5);
+}
+
+#[test]
+fn ready_needs_every_instance_that_should_serve() {
+    let verdict = |pods: Vec<Instance>| pass(&steady(), &input(pods)).plugins["a"].verdict;
+    let good = || pod(0, &[("a", 1)]);
+    assert_eq!(verdict(vec![good(), pod(1, &[("a", 1)])]), Verdict::Current);
+    assert_eq!(verdict(vec![good(), away(1)]), Verdict::Unsure);
+    let long = |since| Instance { away_since: Some(NOW - since), ..away(1) };
+    assert_eq!(verdict(vec![good(), long(60_001)]), Verdict::Away { stuck: false });
+    assert_eq!(verdict(vec![good(), long(600_000)]), Verdict::Away { stuck: true });
+    let lost = Instance { expected: false, ..away(1) };
+    assert_eq!(verdict(vec![good(), lost.clone()]), Verdict::Current, "it does not serve");
+    assert_eq!(verdict(vec![lost]), Verdict::NoInstances);
+    assert_eq!(verdict(Vec::new()), Verdict::Current);
+    let down = |stuck| {
+        let down = Down { reason: "CrashBudgetExhausted".into(), message: "no memory".into(), stuck };
+        Instance { down: [("a".to_owned(), down)].into(), ..pod(1, &[("a", 1)]) }
+    };
+    assert_eq!(verdict(vec![good(), down(true)]), Verdict::Down { stuck: true });
+    assert_eq!(verdict(vec![good(), down(false)]), Verdict::Down { stuck: false });
+    let summary = pass(&steady(), &input(vec![good(), down(true)])).plugins["a"].clone();
+    assert_eq!(summary.reason.as_deref(), Some("CrashBudgetExhausted"));
+    assert!(summary.message.starts_with("is down in pod pod-001: no memory; "), "{}", summary.message);
+    assert_eq!(verdict(vec![good(), pod(1, &[])]), Verdict::Progressing);
+    let new = |age| Instance { new: true, expected: false, ready: false, seen_since: NOW - age, ..pod(1, &[]) };
+    assert_eq!(verdict(vec![good(), new(0)]), Verdict::Current, "a new pod on its way takes nothing away");
+    assert_eq!(verdict(vec![good(), new(600_000)]), Verdict::Progressing);
+}
+
+#[test]
+fn a_changed_spec_is_current_once_everybody_has_acknowledged_it() {
+    let changed = || Input { plugins: [("a".to_owned(), "t2".to_owned())].into(), ..input(vec![pod(0, &[("a", 1)])]) };
+    let plan = pass(&steady(), &changed());
+    assert_eq!(plan.plugins["a"].verdict, Verdict::Progressing);
+    let told = &plan.assignments["uid-000"];
+    assert!(told.generation > 5, "it is told anew");
+    let heard = Instance { accepted: told.generation, assigned: Some(told.clone()), ..pod(0, &[("a", 1)]) };
+    let busy = Instance { busy: ["a".to_owned()].into(), ..heard.clone() };
+    let verdict = |instance| pass(&plan.state, &Input { instances: vec![instance], ..changed() }).plugins["a"].verdict;
+    assert_eq!(verdict(busy), Verdict::Progressing);
+    assert_eq!(verdict(heard), Verdict::Current);
+}
+
+#[test]
+fn b14_retry_reaches_an_instance_that_lacks_what_is_stable() {
+    let lacking = Instance { accepted: 5, ..pod(0, &[]) };
+    let told = pass(&steady(), &input(vec![lacking.clone()])).assignments["uid-000"].clone();
+    let heard = Instance { accepted: told.generation, assigned: Some(told.clone()), ..lacking };
+    let retried = Input { plugins: [("a".to_owned(), "t/again".to_owned())].into(), ..input(vec![heard]) };
+    assert!(pass(&steady(), &retried).assignments["uid-000"].generation > told.generation);
+}
+
+#[test]
+fn c8_only_more_proven_instances_than_ever_are_progress() {
+    let mut state = moving(proven_trial("a", 2));
+    let pods = |up: usize| {
+        let serves = |n| pod(n, if n < up { &[("a", 2)] } else { &[("a", 1)] });
+        (0..4).map(serves).collect::<Vec<_>>()
+    };
+    let mut step = |now, up| {
+        state = pass(&state, &Input { now, ..input(pods(up)) }).state;
+        state.trials["a"].stalled
+    };
+    assert!(!step(NOW, 2));
+    assert!(!step(NOW + 300_000, 1));
+    assert!(!step(NOW + 500_000, 2), "one that comes back is no progress");
+    assert!(step(NOW + 600_000, 2));
+    assert!(!step(NOW + 600_001, 3));
+}
