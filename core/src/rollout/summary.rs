@@ -7,7 +7,10 @@ use super::{
     progress::{Goal, stall_message},
 };
 use crate::revision::RevisionId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The instances as a whole.
 pub(super) fn totals(state: &State, fleet: &Fleet<'_>) -> Totals {
@@ -192,7 +195,7 @@ impl Context<'_> {
     /// The failure of a Closed plugin of the first set, which stays as it is until somebody acts.
     fn failed_first<'t>(&self, plugin: &str, trial: &'t Trial) -> Option<&'t FailureNote> {
         let waits = self.state.stable.is_none() && self.input.closed.contains(plugin);
-        trial.strikes.values().max_by_key(|note| note.at).filter(|_| waits)
+        trial.strikes.values().min_by_key(|note| (Reverse(note.at), &note.pod)).filter(|_| waits)
     }
 
     fn moving(&self, plugin: &str) -> Said {
