@@ -151,6 +151,7 @@ mod tests {
         let a = || plugin("a", "1.0.0", json!({}));
         let unreadable = |name: Option<&str>| Unreadable {
             name: "a".into(),
+            uid: "a".into(),
             plugin: name.map(str::to_owned),
             host: None,
             error: "unknown variant".into(),
