@@ -7,9 +7,11 @@ use crate::{
     cluster,
     control::server::TlsSource,
     driver::metrics::DriverMetrics,
+    host::Bells,
     leadership::Leadership,
     lease,
     metrics::Metrics,
+    namespaces::Namespaces,
     webhook::{Webhooks, server},
 };
 use kube::{Api, Client};
@@ -48,7 +50,8 @@ pub async fn run(args: Args, log_format: LogFormat, stop: CancellationToken) -> 
     let listeners = Listeners::bind(&args).await?;
     let certificates = Certificates::start(client.clone(), &args.namespace, &args.service).await?;
     let (claim, leadership) = watch::channel(Leadership::Following { address: String::new() });
-    let (ready, synced) = watch::channel(false);
+    let (fit, is_fit) = watch::channel(false);
+    let namespaces = Namespaces::unclaimed(Bells::default());
 
     let tls = certificates.tls();
     let publisher = Publisher::new(client.clone(), Arc::clone(&tls), args.watched.scope(), args.webhooks());
@@ -61,9 +64,10 @@ pub async fn run(args: Args, log_format: LogFormat, stop: CancellationToken) -> 
         listener: listeners.control,
         tls: grpc_tls(&tls),
         metrics: DriverMetrics::new(metrics.registry())?,
-        ready,
+        namespaces: namespaces.clone(),
+        fit,
     };
-    let admin = Admin { metrics, tls: Arc::clone(&tls), leadership: leadership.clone(), synced };
+    let admin = Admin { metrics, tls: Arc::clone(&tls), leadership: leadership.clone(), synced: is_fit };
     let leases = Api::namespaced(client, &args.namespace);
 
     let mut parts = Parts::new(stop);

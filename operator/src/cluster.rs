@@ -8,8 +8,8 @@ use crate::{
         service::ControlService,
     },
     driver::{Driver, Tools, clock::Clock, metrics::DriverMetrics},
-    host::Bells,
     leadership::Leadership,
+    namespaces::Namespaces,
     scope::Scope,
     world::kubernetes::Kubernetes,
 };
@@ -29,8 +29,9 @@ pub struct Options {
     pub listener: TcpListener,
     pub tls: TlsSource,
     pub metrics: DriverMetrics,
-    /// Set once everything was seen: before, nothing is decided and nobody is served.
-    pub ready: watch::Sender<bool>,
+    pub namespaces: Namespaces,
+    /// Set while this replica sees the cluster as it is, so that it may lead.
+    pub fit: watch::Sender<bool>,
 }
 
 impl std::fmt::Debug for Options {
@@ -52,26 +53,26 @@ pub enum ClusterError {
 /// # Errors
 /// With what failed.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), ClusterError> {
-    let bells = Bells::default();
-    let (world, mut watches) =
-        Kubernetes::start(options.client.clone(), &options.scope, bells.clone(), &options.instance);
+    let Options { client, scope, instance, leadership, listener, tls, metrics, namespaces, fit } = options;
+    let bells = namespaces.bells();
+    let (world, mut watches) = Kubernetes::start(client.clone(), &scope, namespaces, &instance);
     let world = Arc::new(world);
-    tokio::select! {
-        () = world.synced() => {}
-        () = watches.ended() => return Err(ClusterError::WatchEnded),
-        () = stop.cancelled() => return Ok(()),
-    }
-    options.ready.send_replace(true);
-    tracing::info!("all watches are in sync");
     let hub = Hub::new(bells.clone());
-    let authenticator = Arc::new(TokenReviews::new(options.client));
-    let leadership = options.leadership;
+    let authenticator = Arc::new(TokenReviews::new(client));
     let service = ControlService::new(Arc::clone(&hub), authenticator, Arc::clone(&world) as _, leadership.clone());
-    let tools = Tools { world, hub, bells, metrics: options.metrics, clock: Clock::system() };
+    let tools = Tools { world: Arc::clone(&world) as _, hub, bells, metrics, clock: Clock::system() };
     let driver = Driver::new(tools, leadership);
     tokio::select! {
-        served = server::serve_tls(service, options.listener, options.tls, stop) => Ok(served?),
-        () = driver.run() => Ok(()),
+        served = server::serve_tls(service, listener, tls, stop) => Ok(served?),
+        () = drive(&world, driver) => Ok(()),
+        () = world.report_fitness(&fit) => Ok(()),
         () = watches.ended() => Err(ClusterError::WatchEnded),
     }
+}
+
+/// Nothing is decided before everything was seen.
+async fn drive(world: &Kubernetes, driver: Driver) {
+    world.synced().await;
+    tracing::info!("all watches are in sync");
+    driver.run().await;
 }

@@ -15,6 +15,7 @@ pub mod injector;
 pub mod leadership;
 pub mod lease;
 pub mod metrics;
+pub mod namespaces;
 pub mod release;
 pub mod scope;
 pub mod validation;

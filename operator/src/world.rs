@@ -25,8 +25,10 @@ use std::{collections::BTreeMap, sync::Arc};
 /// What memory holds of one host: consistent enough to decide on, never the base of a write.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// None: there is no such object, but something that belongs to it.
+    /// None: there is no such object, but something that belongs to it; or no version of it could be decoded.
     pub host: Option<Arc<PluginHost>>,
+    /// Why the object that is there now cannot be decoded; `host` is then the last version that could be, if any.
+    pub host_error: Option<String>,
     /// Those whose `spec.host` is this one, by object name.
     pub plugins: Vec<Arc<Plugin>>,
     pub pods: Vec<Pod>,
@@ -41,6 +43,7 @@ pub struct View {
 pub struct Unreadable {
     /// The object's name.
     pub name: String,
+    pub uid: String,
     /// The plugin's name in its manifest, if it can be seen.
     pub plugin: Option<String>,
     pub host: Option<String>,
@@ -143,11 +146,16 @@ pub enum WriteError {
 /// Reads are from memory and immediate, but for values; writes have deadlines of their own.
 #[async_trait]
 pub trait World: Membership {
-    /// All hosts there are.
+    /// All hosts that may be acted on: those with a PluginHost, with Plugins, or with labelled pods.
     fn hosts(&self) -> Vec<HostKey>;
 
-    /// None: there is no such host.
+    /// None: there is no such host, and nothing that belongs to it.
     fn view(&self, host: &HostKey) -> Option<View>;
+
+    /// Whether what runs in a namespace must stay as it is: the namespace cannot be read, or another operator owns it.
+    fn is_held(&self, _namespace: &str) -> bool {
+        false
+    }
 
     /// The Plugins whose host does not exist.
     fn orphans(&self) -> Vec<Arc<Plugin>>;

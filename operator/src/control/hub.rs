@@ -3,6 +3,7 @@
 use super::{identity::Identity, mailbox::Mailbox, publication::Publication};
 use crate::host::{Bells, HostKey};
 use parking_lot::Mutex;
+use rockstar_core::text::{MAX_FAILURE, bounded};
 use rockstar_proto::control::{FailureRecord, Hello, Report, Withdraw};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -139,19 +140,43 @@ fn attached(pod: Identity, hello: Hello) -> Attached {
     if report.revisions.is_empty() {
         report.revisions = hello.revisions;
     }
+    let failures = hello.failures.into_iter().take(MAX_FAILURES).map(bounded_record);
     Attached {
         pod: pod.pod,
         uid: pod.uid,
         sidecar_version: hello.sidecar_version,
         capabilities: hello.capabilities,
-        report: Arc::new(report),
-        failures: Arc::new(hello.failures.into_iter().take(MAX_FAILURES).map(|f| (f.id.clone(), f)).collect()),
+        report: Arc::new(bounded_report(report)),
+        failures: Arc::new(failures.map(|f| (f.id.clone(), f)).collect()),
+    }
+}
+
+/// Sidecars bound their texts; an older one may not.
+fn bounded_report(mut report: Report) -> Report {
+    for plugin in &mut report.plugins {
+        bound(&mut plugin.last_error);
+        bound(&mut plugin.reason);
+        bound(&mut plugin.threshold_exceeded);
+    }
+    report
+}
+
+fn bounded_record(mut record: FailureRecord) -> FailureRecord {
+    bound(&mut record.message);
+    bound(&mut record.reason);
+    record
+}
+
+fn bound(text: &mut String) {
+    if text.len() > MAX_FAILURE || text.contains(char::is_control) {
+        *text = bounded(text, MAX_FAILURE);
     }
 }
 
 impl Session {
     /// The instance's whole state. Only a changed one wakes the host.
     pub fn report(&self, report: Report) {
+        let report = bounded_report(report);
         let changed = self.own(|entry| {
             let changed = *entry.attached.report != report;
             entry.attached.report = Arc::new(report);
@@ -164,6 +189,7 @@ impl Session {
 
     /// Something failed there.
     pub fn failure(&self, record: FailureRecord) {
+        let record = bounded_record(record);
         self.own(|entry| {
             if entry.attached.failures.len() < MAX_FAILURES {
                 Arc::make_mut(&mut entry.attached.failures).insert(record.id.clone(), record);
@@ -196,6 +222,7 @@ impl Drop for Session {
 mod tests {
     use super::*;
     use crate::control::mailbox::Letter;
+    use rockstar_proto::control::PluginState;
 
     fn pod(uid: &str) -> Identity {
         Identity { namespace: "shop".into(), pod: format!("pod-{uid}"), uid: uid.into() }
@@ -224,5 +251,29 @@ mod tests {
         assert_eq!(hub.attached(&host)[0].failures.len(), 1);
         hub.acknowledge(&host, "1", &["f".to_owned()]);
         assert!(hub.attached(&host)[0].failures.is_empty());
+    }
+
+    #[test]
+    fn texts_are_bounded_where_they_come_in() {
+        let hub = Hub::new(Bells::default());
+        let host = HostKey::new("shop", "storefront");
+        let long = || format!("\u{7}{}", "x".repeat(1 << 20));
+        let record = |id: &str| FailureRecord { id: id.into(), message: long(), ..FailureRecord::default() };
+        let state = || PluginState { last_error: long(), ..PluginState::default() };
+        let report = || Report { plugins: vec![state()], ..Report::default() };
+        let hello = Hello { failures: vec![record("a")], report: Some(report()), ..Hello::default() };
+        let session = hub.attach(host.clone(), pod("1"), hello);
+        let check = || {
+            let attached = &hub.attached(&host)[0];
+            let errors = attached.report.plugins.iter().map(|p| &p.last_error);
+            for text in attached.failures.values().map(|f| &f.message).chain(errors) {
+                assert!(text.len() <= MAX_FAILURE && text.starts_with("\\u{7}x"), "{}", text.len());
+            }
+            attached.failures.len()
+        };
+        assert_eq!(check(), 1);
+        session.report(report());
+        session.failure(record("b"));
+        assert_eq!(check(), 2);
     }
 }

@@ -56,12 +56,15 @@ impl Mailbox {
         }
     }
 
-    /// Takes away at once. A state that waits is older, and is not sent any more; any state that follows is sent, for it may
-    /// give back. The same withdrawal again is not sent again.
+    /// Takes away at once. A state that waits is older, and is not sent any more; the same again is not sent again. A state
+    /// that gives what is taken away is not what the instance has any more, so that it is sent when it is published again.
     pub fn withdraw(&self, withdrawal: Withdraw) {
         let mut slots = self.slots.lock();
         if slots.withdrawn.as_ref() != Some(&withdrawal) {
-            (slots.newest, slots.unsent) = (None, false);
+            let is_cut = slots.newest.as_ref().is_some_and(|newest| newest.gives_any_of(&withdrawal));
+            if std::mem::take(&mut slots.unsent) || is_cut {
+                slots.newest = None;
+            }
             slots.withdrawn = Some(withdrawal.clone());
             slots.unsent_withdrawal = Some(withdrawal);
             self.filled.notify_one();
@@ -125,7 +128,7 @@ impl Mailbox {
 /// Which bodies the instance has, so that each travels once: an instance keeps those that its newest snapshot names.
 #[derive(Debug, Default)]
 pub struct Carried {
-    /// With the credentials that went along; None: they were there before this stream.
+    /// With the credentials that went along; None: they were there before this stream, so that nobody knows which.
     holds: HashMap<String, Option<Bytes>>,
     newest: u64,
 }
@@ -162,17 +165,20 @@ impl Carried {
         snapshot
     }
 
-    /// Rotated credentials travel with their body.
+    /// Rotated credentials travel with their body, and so do some where it is not known which the instance has.
     fn lacks(&self, body: &RevisionBody) -> bool {
-        let held = self.holds.get(&body.revision);
-        held.is_none_or(|secret| secret.as_ref().is_some_and(|old| *old != body.pull_secret_json))
+        match self.holds.get(&body.revision) {
+            None => true,
+            Some(None) => !body.pull_secret_json.is_empty(),
+            Some(Some(sent)) => *sent != body.pull_secret_json,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rockstar_proto::control::RevisionBody;
+    use rockstar_proto::control::{Allowed, Assignment, RevisionBody};
 
     fn publication(generation: u64, revisions: &[&str]) -> Arc<Publication> {
         let body = |r: &&str| (r.to_string(), Arc::new(RevisionBody { revision: r.to_string(), ..Default::default() }));
@@ -206,6 +212,33 @@ mod tests {
         assert_eq!(mailbox.next().await, Letter::State(publication(2, &[])));
         mailbox.withdraw(withdrawal.clone());
         assert_eq!(mailbox.next().await, Letter::Withdraw(withdrawal), "the state may have given it back");
+    }
+
+    #[tokio::test]
+    async fn a_state_that_gives_what_was_taken_away_is_sent_again() {
+        let giving = |plugin: &str| {
+            let assignment =
+                Assignment { plugin: plugin.into(), permissions: vec!["cache".into()], ..Assignment::default() };
+            Arc::new(Publication { plan_generation: 1, target: vec![assignment], ..Publication::default() })
+        };
+        let limits = Allowed { plugin: "a".into(), permissions: Vec::new() };
+        let gone = Withdraw { plugins: vec!["a".into()], ..Withdraw::default() };
+        let less = Withdraw { permissions: vec![limits], ..Withdraw::default() };
+        for withdrawal in [gone, less] {
+            let mailbox = Mailbox::default();
+            mailbox.publish(&giving("a"));
+            assert_eq!(mailbox.next().await, Letter::State(giving("a")));
+            mailbox.withdraw(withdrawal.clone());
+            assert_eq!(mailbox.next().await, Letter::Withdraw(withdrawal.clone()));
+            mailbox.publish(&giving("a"));
+            assert_eq!(mailbox.next().await, Letter::State(giving("a")), "it was given again");
+            mailbox.publish(&giving("b"));
+            assert_eq!(mailbox.next().await, Letter::State(giving("b")));
+            mailbox.withdraw(withdrawal.clone());
+            assert_eq!(mailbox.next().await, Letter::Withdraw(withdrawal.clone()));
+            mailbox.publish(&giving("b"));
+            assert_eq!(mailbox.take(), None, "the state does not give it");
+        }
     }
 
     #[tokio::test]
@@ -260,5 +293,21 @@ mod tests {
         assert_eq!(sent(&mut carried, with(b"one")), ["a-1"]);
         assert_eq!(sent(&mut carried, with(b"one")), [""; 0]);
         assert_eq!(sent(&mut carried, with(b"two")), ["a-1"]);
+    }
+
+    #[test]
+    fn credentials_that_may_be_new_travel_with_a_body_that_was_there_before() {
+        let with = |secret: &'static [u8]| {
+            let body =
+                RevisionBody { revision: "a-1".into(), pull_secret_json: secret.into(), ..RevisionBody::default() };
+            Arc::new(Publication { bodies: [("a-1".to_owned(), Arc::new(body))].into(), ..Publication::default() })
+        };
+        let mut carried = Carried::default();
+        carried.heard(&report(0, &["a-1"]));
+        assert_eq!(sent(&mut carried, with(b"")), [""; 0], "there are none");
+        assert_eq!(sent(&mut carried, with(b"one")), ["a-1"], "they came with this stream");
+        assert_eq!(sent(&mut carried, with(b"one")), [""; 0]);
+        carried.heard(&report(0, &["a-1"]));
+        assert_eq!(sent(&mut carried, with(b"one")), [""; 0], "a report changes nothing about it");
     }
 }

@@ -1,6 +1,6 @@
 //! What a group of instances is told: encoded parts, shared by all that get the same. Pure.
 
-use rockstar_proto::control::{Assignment, Backends, RevisionBody, Snapshot};
+use rockstar_proto::control::{Assignment, Backends, RevisionBody, Snapshot, Withdraw};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One state of the world, without regard to what an instance has already.
@@ -45,5 +45,15 @@ impl Publication {
     pub fn revisions(&self) -> impl Iterator<Item = &str> {
         let assigned = self.target.iter().chain(&self.fallback).map(|a| a.revision.as_str());
         assigned.chain(self.bodies.keys().map(String::as_str))
+    }
+
+    /// Whether it gives something that a withdrawal takes away.
+    #[must_use]
+    pub fn gives_any_of(&self, withdrawal: &Withdraw) -> bool {
+        self.target.iter().chain(&self.fallback).any(|given| {
+            let limits = withdrawal.permissions.iter().find(|allowed| allowed.plugin == given.plugin);
+            let exceeds = |limit: &[String]| given.permissions.iter().any(|permission| !limit.contains(permission));
+            withdrawal.plugins.contains(&given.plugin) || limits.is_some_and(|limits| exceeds(&limits.permissions))
+        })
     }
 }

@@ -77,7 +77,14 @@ pub(super) fn pod(name: &str) -> Pod {
 pub(super) fn observed(plugins: impl IntoIterator<Item = Value>) -> Observed {
     let plugins = plugins.into_iter().map(|p| Arc::new(serde_json::from_value::<Plugin>(p).unwrap())).collect();
     let host = Some(Arc::new(host(json!({}))));
-    let view = View { host, plugins, pods: vec![pod("web-1")], revisions: Vec::new(), unreadable: Vec::new() };
+    let view = View {
+        host,
+        host_error: None,
+        plugins,
+        pods: vec![pod("web-1")],
+        revisions: Vec::new(),
+        unreadable: Vec::new(),
+    };
     Observed { view, attached: Vec::new(), values: Values::new(), now: 1_000_000 }
 }
 

@@ -50,6 +50,8 @@ pub(super) async fn run(tools: Tools, host: HostKey) {
     }
     tools.hub.close_host(&host);
     tools.bells.forget(&host);
+    // It may have come back meanwhile.
+    tools.bells.ring_list();
 }
 
 const fn is_failure(outcome: &Result<Outcome, WriteError>) -> bool {

@@ -34,6 +34,9 @@ pub enum Outcome {
 /// Runs the pipeline once.
 pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<Outcome, WriteError> {
     let world = tools.world.as_ref();
+    if world.is_held(&host.namespace) {
+        return Ok(Outcome::Wait(None));
+    }
     let Some(observed) = observe::observe(world, &tools.hub, &tools.clock, host).await else {
         return Ok(Outcome::Gone);
     };
@@ -71,7 +74,7 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
 
 /// Does what may not wait for a failing pass: tells what is taken away.
 pub async fn only_take_away(tools: &Tools, host: &HostKey, memory: &Memory) {
-    let Some(view) = tools.world.view(host) else { return };
+    let Some(view) = tools.world.view(host).filter(|_| !tools.world.is_held(&host.namespace)) else { return };
     let attached = tools.hub.attached(host);
     let observed = Observed { view, attached, values: crate::world::Values::new(), now: tools.clock.now() };
     take_away(tools, host, &observed, memory);

@@ -1,7 +1,7 @@
 //! Third step: what each instance is told, by the planner. Pure.
 
 use super::{
-    catalog::Catalog,
+    catalog::{self, Catalog},
     fleet,
     memory::{Memory, Recovery},
     observe::Observed,
@@ -47,9 +47,9 @@ pub fn settings(spec: &PluginHostSpec) -> Result<Settings, FieldError> {
 #[must_use]
 pub fn decide(observed: &Observed, settings: &Settings, catalog: &Catalog, memory: &Memory) -> Decision {
     let state = &memory.state;
-    let held = held(&observed.view, catalog, state);
+    let held = held(&observed.view, state);
     let instances = fleet::instances(observed, memory);
-    let wanted = catalog.entries.values().filter(|entry| entry.is_wanted());
+    let wanted = catalog.entries.values().filter(|entry| entry.is_wanted() && !held.contains(&entry.name));
     let wanted = wanted.map(|entry| (entry.name.clone(), entry.token()));
     let input = Input {
         now: observed.now,
@@ -67,15 +67,25 @@ pub fn decide(observed: &Observed, settings: &Settings, catalog: &Catalog, memor
     Decision { resolution, plan, instances: input.instances }
 }
 
-/// The plugins that stay as they are because their object cannot be read. Where not even its plugin can be seen, that is
-/// every plugin of the state that has no object.
+/// The plugins that stay as they are because their object cannot be read: those of whose tokens it is, or whose name it
+/// shows. Where it says neither, that is every plugin of the state that has no object.
 #[must_use]
-pub fn held(view: &View, catalog: &Catalog, state: &State) -> BTreeSet<String> {
-    let all = view.unreadable.iter().any(|object| object.plugin.is_none());
-    let named: BTreeSet<&String> = view.unreadable.iter().filter_map(|object| object.plugin.as_ref()).collect();
-    let running = state.stable.iter().chain(&state.target).flat_map(|set| set.keys());
-    let stays = |name: &&String| !catalog.entries.contains_key(*name) && (all || named.contains(*name));
-    running.filter(stays).cloned().collect()
+pub fn held(view: &View, state: &State) -> BTreeSet<String> {
+    let (objects, _) = catalog::by_name(view);
+    let running: BTreeSet<&String> = state.stable.iter().chain(&state.target).flat_map(|set| set.keys()).collect();
+    let mut held = BTreeSet::new();
+    for object in &view.unreadable {
+        let is_its_own = |name: &&&String| state.tokens.get(**name).is_some_and(|token| token.starts_with(&object.uid));
+        let own: Vec<_> = running.iter().filter(is_its_own).copied().collect();
+        match (&object.plugin, own.is_empty()) {
+            (_, false) => held.extend(own.into_iter().cloned()),
+            (Some(plugin), true) => held.extend(running.get(plugin).map(|name| (*name).clone())),
+            (None, true) => {
+                held.extend(running.iter().filter(|name| !objects.contains_key(**name)).map(|n| (*n).clone()))
+            }
+        }
+    }
+    held
 }
 
 /// What was acted on last, so that nothing is forgotten meanwhile.

@@ -50,7 +50,7 @@ pub fn resolve(
             place: 0,
         }
     };
-    let wanted = catalog.entries.values().filter(|entry| entry.is_wanted());
+    let wanted = catalog.entries.values().filter(|entry| entry.is_wanted() && !held.contains(&entry.name));
     let wanted = wanted.map(|entry| {
         let runs = |c: &&Candidate| target.get(&entry.name) == Some(&c.revision.id);
         let candidate = entry.candidate.as_ref().ok().or_else(|| entry.unconfigured.as_ref().filter(runs));

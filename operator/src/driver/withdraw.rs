@@ -1,13 +1,16 @@
 //! What is taken away from instances, decided from what is live alone: before, and in spite of, everything that a pass may
 //! fail at. Pure, but for the handing over.
 
-use super::{catalog, memory::Memory, observe::Observed};
+use super::{catalog, memory::Memory, observe::Observed, plan};
 use crate::{
     control::{Attached, Hub},
     host::HostKey,
-    world::View,
+    world::{Unreadable, View},
 };
-use rockstar_core::permission::{self, Permission, Permissions};
+use rockstar_core::{
+    permission::{self, Permission, Permissions},
+    rollout::State,
+};
 use rockstar_crds::Plugin;
 use rockstar_proto::control::{Allowed, Withdraw};
 use std::{
@@ -17,7 +20,7 @@ use std::{
 
 /// Tells each attached instance what it may not run or use any more.
 pub fn withdraw(hub: &Hub, host: &HostKey, observed: &Observed, memory: &Memory) {
-    let allowance = Allowance::new(&observed.view);
+    let allowance = Allowance::new(&observed.view, &memory.state);
     for instance in &observed.attached {
         let withdrawal = allowance.withdrawal(instance, memory);
         if withdrawal != Withdraw::default() {
@@ -38,7 +41,7 @@ struct Allowance {
 }
 
 impl Allowance {
-    fn new(view: &View) -> Self {
+    fn new(view: &View, state: &State) -> Self {
         let host = view.host.as_ref().map(|host| &host.spec);
         // A ceiling that makes no sense is reported, and takes nothing away.
         let ceiling = host.and_then(|spec| spec.ceiling().ok()).unwrap_or_else(permission::all);
@@ -48,11 +51,13 @@ impl Allowance {
             let granted = object.spec.granted().unwrap_or_else(|_| permission::all());
             granted.intersection(&ceiling).copied().collect::<Permissions>()
         };
+        let named = view.unreadable.iter().filter_map(|object| object.plugin.clone());
+        let is_known = |object: &Unreadable| state.tokens.values().any(|token| token.starts_with(&object.uid));
         let runs = objects.iter().filter(|(_, object)| catalog::may_run(object));
         Self {
             permissions: runs.map(|(name, object)| (name.clone(), allowed(object))).collect(),
-            unreadable: view.unreadable.iter().filter_map(|object| object.plugin.clone()).collect(),
-            all_stay: view.unreadable.iter().any(|object| object.plugin.is_none()),
+            unreadable: plan::held(view, state).into_iter().chain(named).collect(),
+            all_stay: view.unreadable.iter().any(|object| object.plugin.is_none() && !is_known(object)),
             disabled,
         }
     }
@@ -96,7 +101,6 @@ mod tests {
         super::fixtures::{attached, host, observed, plugin, settled},
         *,
     };
-    use crate::world::Unreadable;
     use serde_json::{Value, json};
 
     /// The view changes after everything has settled.
@@ -106,7 +110,7 @@ mod tests {
         settled(&mut observed, &mut memory);
         observed.view.plugins = super::super::fixtures::observed(after.to_vec()).view.plugins;
         change(&mut observed);
-        Allowance::new(&observed.view).withdrawal(&observed.attached[0], &memory)
+        Allowance::new(&observed.view, &memory.state).withdrawal(&observed.attached[0], &memory)
     }
 
     fn granted(names: &[&str]) -> Value {
@@ -142,7 +146,8 @@ mod tests {
     #[test]
     fn an_instance_that_was_told_nothing_yet_is_told_all_limits() {
         let view = observed([granted(&["cache"])]).view;
-        let told = Allowance::new(&view).withdrawal(&attached("web-1", 7, &[("a", "a-1")]), &Memory::default());
+        let instance = attached("web-1", 7, &[("a", "a-1")]);
+        let told = Allowance::new(&view, &State::default()).withdrawal(&instance, &Memory::default());
         assert_eq!(told.permissions[0].permissions, ["cache"]);
     }
 
@@ -151,6 +156,7 @@ mod tests {
         let a = || plugin("a", "1.0.0", json!({}));
         let unreadable = |name: Option<&str>| Unreadable {
             name: "a".into(),
+            uid: "a".into(),
             plugin: name.map(str::to_owned),
             host: None,
             error: "unknown variant".into(),

@@ -4,6 +4,7 @@
 mod cache;
 mod convert;
 mod feed;
+mod guarded;
 mod index;
 mod values;
 mod writes;
@@ -11,22 +12,28 @@ mod writes;
 use super::{Note, Revision, ValueRef, Values, View, World, WriteError};
 use crate::{
     control::identity::{Identity, Membership},
-    host::{Bells, HostKey},
+    host::HostKey,
+    namespaces::Namespaces,
     scope::Scope,
 };
 use async_trait::async_trait;
 use cache::{Cache, Kept};
-use feed::Feed;
+use feed::{Feed, Progress};
+use guarded::Guarded;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{apps::v1::ControllerRevision, core::v1::Pod},
 };
-use kube::{Client, Resource, core::DeserializeGuard, runtime::watcher::Config};
+use kube::{Client, Resource, runtime::watcher::Config};
 use rockstar_core::{revision::RevisionId, rollout::State};
 use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus, names::HOST_LABEL};
 use serde::de::DeserializeOwned;
-use std::{fmt::Debug, sync::Arc};
-use tokio::{sync::watch, task::JoinSet};
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc, time::Duration};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use values::ValueReader;
 use writes::Writer;
 
@@ -35,8 +42,13 @@ pub struct Kubernetes {
     cache: Arc<Cache>,
     values: ValueReader,
     writer: Writer,
-    synced: Vec<watch::Receiver<bool>>,
+    namespaces: Namespaces,
+    progress: Vec<watch::Receiver<Progress>>,
 }
+
+/// A replica whose watch fails for so long lets another one lead.
+const FAILING_TIMEOUT: Duration = Duration::from_secs(60);
+const FITNESS_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Debug for Kubernetes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,54 +60,85 @@ impl Debug for Kubernetes {
 #[derive(Debug, Default)]
 pub struct Watches {
     tasks: JoinSet<()>,
-    synced: Vec<watch::Receiver<bool>>,
+    progress: Vec<watch::Receiver<Progress>>,
 }
 
 impl Kubernetes {
     /// Begins to watch. `instance` is the name of this replica in events. Wait for `synced` before anything is decided.
     #[must_use]
-    pub fn start(client: Client, scope: &Scope, bells: Bells, instance: &str) -> (Self, Watches) {
-        let cache = Arc::new(Cache::new(bells));
+    pub fn start(client: Client, scope: &Scope, namespaces: Namespaces, instance: &str) -> (Self, Watches) {
+        let cache = Arc::new(Cache::new(namespaces.clone()));
         let labelled = Config::default().labels(HOST_LABEL);
         let mut watches = Watches::default();
-        watches.add::<PluginHost>(&client, scope, &cache, &Config::default());
-        watches.add::<Plugin>(&client, scope, &cache, &Config::default());
-        watches.add::<Pod>(&client, scope, &cache, &labelled);
-        watches.add::<ControllerRevision>(&client, scope, &cache, &labelled);
+        let feeds = Feeds { client: &client, scope, cache: &cache, namespaces: &namespaces };
+        watches.add::<PluginHost>(&feeds, &Config::default());
+        watches.add::<Plugin>(&feeds, &Config::default());
+        watches.add::<Pod>(&feeds, &labelled);
+        watches.add::<ControllerRevision>(&feeds, &labelled);
         let world = Self {
             cache,
             values: ValueReader::new(client.clone()),
-            writer: Writer { client, instance: instance.to_owned() },
-            synced: watches.synced.clone(),
+            writer: Writer { client: client.clone(), instance: instance.to_owned() },
+            namespaces,
+            progress: watches.progress.clone(),
         };
         (world, watches)
     }
 
-    /// Waits until the first list of everything is complete.
+    /// Waits until the first list of everything is complete, but for namespaces that do not allow it.
     pub async fn synced(&self) {
-        for synced in &self.synced {
-            drop(synced.clone().wait_for(|done| *done).await);
+        for progress in &self.progress {
+            drop(progress.clone().wait_for(|progress| progress.begun).await);
         }
     }
 
-    /// Whether the first list of everything is complete.
+    /// Keeps saying whether this replica sees the cluster as it is, so that it may lead. Never ends.
+    pub async fn report_fitness(&self, fit: &watch::Sender<bool>) {
+        loop {
+            let now = Instant::now();
+            let is_fit = self.progress.iter().all(|progress| progress.borrow().is_fit(now));
+            fit.send_if_modified(|before| std::mem::replace(before, is_fit) != is_fit);
+            sleep(FITNESS_INTERVAL).await;
+        }
+    }
+
+    /// The namespaces that have a PluginHost.
     #[must_use]
-    pub fn is_synced(&self) -> bool {
-        self.synced.iter().all(|synced| *synced.borrow())
+    pub fn host_namespaces(&self) -> BTreeSet<String> {
+        self.cache.host_namespaces()
     }
 }
 
+impl Progress {
+    fn is_fit(self, now: Instant) -> bool {
+        self.begun && self.failing_since.is_none_or(|since| now.duration_since(since) < FAILING_TIMEOUT)
+    }
+}
+
+/// What all watches share.
+struct Feeds<'a> {
+    client: &'a Client,
+    scope: &'a Scope,
+    cache: &'a Arc<Cache>,
+    namespaces: &'a Namespaces,
+}
+
 impl Watches {
-    fn add<K>(&mut self, client: &Client, scope: &Scope, cache: &Arc<Cache>, config: &Config)
+    fn add<K>(&mut self, feeds: &Feeds<'_>, config: &Config)
     where
         K: Kept + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
-        for api in scope.apis::<DeserializeGuard<K>>(client) {
-            let (synced, receiver) = watch::channel(false);
-            let namespace = api.namespace().map(str::to_owned);
-            let feed = Feed { cache: Arc::clone(cache), namespace, synced };
-            self.synced.push(receiver);
+        for api in feeds.scope.apis::<Guarded<K>>(feeds.client) {
+            let (progress, receiver) = watch::channel(Progress::default());
+            let feed = Feed {
+                client: feeds.client.clone(),
+                cache: Arc::clone(feeds.cache),
+                namespace: api.namespace().map(str::to_owned),
+                namespaces: feeds.namespaces.clone(),
+                progress,
+            };
+            self.progress.push(receiver);
             self.tasks.spawn(feed.run::<K>(api, config.clone()));
         }
     }
@@ -122,6 +165,10 @@ impl World for Kubernetes {
         self.cache.view(host)
     }
 
+    fn is_held(&self, namespace: &str) -> bool {
+        self.namespaces.is_held(namespace)
+    }
+
     fn orphans(&self) -> Vec<Arc<Plugin>> {
         self.cache.orphans()
     }
@@ -144,7 +191,13 @@ impl World for Kubernetes {
     }
 
     async fn delete_revision(&self, host: &HostKey, id: &RevisionId) -> Result<(), WriteError> {
-        self.writer.delete_revision(host, id).await
+        for name in self.cache.revision_objects(host, id) {
+            // Earlier versions named it without its host, so that another host may use it, too.
+            if name != convert::former_name(id) || !self.cache.has_other_host(host) {
+                self.writer.delete_revision(host, &name).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn report_host(&self, host: &HostKey, status: &PluginHostStatus) -> Result<(), WriteError> {
@@ -156,7 +209,7 @@ impl World for Kubernetes {
     }
 
     async fn remove_finalizer(&self, plugin: &Plugin) -> Result<(), WriteError> {
-        self.writer.hold(plugin, false).await
+        self.writer.remove_finalizer(plugin).await
     }
 
     async fn tell(&self, host: &HostKey, note: Note) {

@@ -21,7 +21,9 @@ use rockstar_crds::{Plugin, PluginHost};
 use rockstar_operator::{
     cluster::{self, ClusterError, Options},
     driver::metrics::DriverMetrics,
+    host::Bells,
     leadership::Leadership,
+    namespaces::Namespaces,
     scope::Scope,
 };
 use serde_json::{Value, json};
@@ -94,7 +96,8 @@ async fn operate(client: Client, tls: &Tls, port: u16) -> Operator {
         listener,
         tls: Arc::new(move || Arc::clone(&config)),
         metrics: DriverMetrics::new(&prometheus::Registry::new()).unwrap(),
-        ready: watch::channel(false).0,
+        namespaces: Namespaces::unclaimed(Bells::default()),
+        fit: watch::channel(false).0,
     };
     let task = tokio::spawn(cluster::run(options, stop.clone()));
     Operator { port, stop, task, _leadership: sender }

@@ -239,6 +239,7 @@ impl Store {
         revisions.sort_by_key(|r| r.number);
         Some(View {
             host: Some(Arc::clone(self.hosts.get(&pair(host))?)),
+            host_error: None,
             plugins: self.plugins.values().filter(of_host).cloned().collect(),
             pods: self
                 .members

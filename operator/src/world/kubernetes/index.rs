@@ -66,6 +66,20 @@ impl<T: PartialEq> Index<T> {
         self.by_host.get(host).into_iter().flat_map(BTreeMap::values)
     }
 
+    pub(super) fn host_count(&self) -> usize {
+        self.by_host.len()
+    }
+
+    /// Whether a host has any object.
+    pub(super) fn has(&self, host: &HostKey) -> bool {
+        self.by_host.contains_key(host)
+    }
+
+    /// With the names of the objects.
+    pub(super) fn named_of_host(&self, host: &HostKey) -> impl Iterator<Item = (&String, &Arc<T>)> {
+        self.by_host.get(host).into_iter().flatten()
+    }
+
     pub(super) fn hosts(&self) -> impl Iterator<Item = &HostKey> {
         self.by_host.keys()
     }

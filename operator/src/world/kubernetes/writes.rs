@@ -18,7 +18,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
     core::ObjectMeta,
 };
-use rockstar_core::{revision::RevisionId, rollout::State};
+use rockstar_core::{rollout::State, text::bounded};
 use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus, names::UNLOAD_FINALIZER};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -138,22 +138,33 @@ impl Writer {
         written.map(drop).map_err(|e| failed(object, e))
     }
 
+    /// One that is there already must hold the same.
     pub(super) async fn save_revision(&self, owner: &Plugin, revision: &Revision) -> Result<(), WriteError> {
-        let object = format!("ControllerRevision {}", revision.id);
-        let stored = convert::controller_revision(owner, revision)
-            .map_err(|e| WriteError::Failed { object: object.clone(), cause: e.to_string() })?;
-        let api: Api<ControllerRevision> = self.revisions(&owner.namespace().unwrap_or_default());
+        let (namespace, name) =
+            (owner.namespace().unwrap_or_default(), convert::object_name(&owner.spec.host, &revision.id));
+        let object = format!("ControllerRevision {namespace}/{name}");
+        let refused = |cause: String| WriteError::Failed { object: object.clone(), cause };
+        let stored = convert::controller_revision(owner, revision).map_err(|e| refused(e.to_string()))?;
+        let api = self.revisions(&namespace);
         let created = call(format!("create {object}"), api.create(&PostParams::default(), &stored)).await;
         match created.map_err(|e| failed(&object, e)) {
-            Ok(_) | Err(WriteError::Conflict { .. }) => Ok(()),
+            Ok(_) => Ok(()),
+            Err(WriteError::Conflict { .. }) => {
+                let found = call(format!("read {object}"), api.get(&name)).await.map_err(|e| failed(&object, e))?;
+                if convert::holds(&found, &owner.spec.host, revision) {
+                    Ok(())
+                } else {
+                    Err(refused("there is one already, and it holds something else; delete it".into()))
+                }
+            }
             Err(error) => Err(error),
         }
     }
 
-    pub(super) async fn delete_revision(&self, host: &HostKey, id: &RevisionId) -> Result<(), WriteError> {
-        let (object, name) = (format!("ControllerRevision {id}"), convert::object_name(id));
+    pub(super) async fn delete_revision(&self, host: &HostKey, name: &str) -> Result<(), WriteError> {
+        let object = format!("ControllerRevision {}/{name}", host.namespace);
         let api = self.revisions(&host.namespace);
-        let deleted = call(format!("delete {object}"), api.delete(&name, &DeleteParams::default())).await;
+        let deleted = call(format!("delete {object}"), api.delete(name, &DeleteParams::default())).await;
         found(deleted).map(drop).map_err(|e| failed(&object, e))
     }
 
@@ -161,8 +172,8 @@ impl Writer {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Other finalizers stay as they are.
-    pub(super) async fn hold(&self, plugin: &Plugin, held: bool) -> Result<(), WriteError> {
+    /// Removes what an earlier version set. Other finalizers stay as they are.
+    pub(super) async fn remove_finalizer(&self, plugin: &Plugin) -> Result<(), WriteError> {
         let (namespace, name) = (plugin.namespace().unwrap_or_default(), plugin.name_any());
         let object = format!("Plugin {namespace}/{name}");
         let api: Api<Plugin> = Api::namespaced(self.client.clone(), &namespace);
@@ -171,7 +182,7 @@ impl Writer {
         else {
             return Ok(());
         };
-        let Some(change) = finalizers(&found.metadata, held) else { return Ok(()) };
+        let Some(change) = without_finalizer(&found.metadata) else { return Ok(()) };
         let patch = Patch::Json::<()>(tied(&found.metadata, change));
         let written =
             call(format!("write the finalizers of {object}"), api.patch(&name, &manager(FINALIZER), &patch)).await;
@@ -191,12 +202,9 @@ impl Writer {
 }
 
 /// None: nothing to change.
-fn finalizers(meta: &ObjectMeta, held: bool) -> Option<PatchOperation> {
+fn without_finalizer(meta: &ObjectMeta) -> Option<PatchOperation> {
     let old = meta.finalizers.clone().unwrap_or_default();
-    let mut new: Vec<_> = old.iter().filter(|f| *f != UNLOAD_FINALIZER).cloned().collect();
-    if held {
-        new.push(UNLOAD_FINALIZER.to_owned());
-    }
+    let new: Vec<_> = old.iter().filter(|f| *f != UNLOAD_FINALIZER).cloned().collect();
     (old != new).then(|| set(&["metadata", "finalizers"], json!(new)))
 }
 
@@ -216,7 +224,7 @@ fn event(about: ObjectReference, note: Note, instance: &str) -> Event {
         },
         action: Some(note.reason.into()),
         event_time: Some(MicroTime(Timestamp::now())),
-        note: Some(cut(note.text)),
+        note: Some(bounded(&note.text, LONGEST_NOTE)),
         reason: Some(note.reason.into()),
         regarding: Some(about),
         reporting_controller: Some(CONTROLLER.into()),
@@ -224,12 +232,6 @@ fn event(about: ObjectReference, note: Note, instance: &str) -> Event {
         type_: Some(if note.warning { "Warning" } else { "Normal" }.into()),
         ..Event::default()
     }
-}
-
-fn cut(mut text: String) -> String {
-    let end = (0..=LONGEST_NOTE.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or_default());
-    text
 }
 
 #[cfg(test)]
@@ -244,19 +246,24 @@ mod tests {
     #[test]
     fn other_finalizers_stay() {
         let meta_with_ours = meta(&["x", UNLOAD_FINALIZER]);
-        let patch = tied(&meta_with_ours, finalizers(&meta_with_ours, false).unwrap());
+        let patch = tied(&meta_with_ours, without_finalizer(&meta_with_ours).unwrap());
         let expected = json!([
             {"op": "add", "path": "/metadata/resourceVersion", "value": "7"},
             {"op": "add", "path": "/metadata/finalizers", "value": ["x"]},
         ]);
         assert_eq!(serde_json::to_value(patch).unwrap(), expected);
-        assert!(finalizers(&meta(&[UNLOAD_FINALIZER]), true).is_none());
-        assert!(finalizers(&meta(&[]), true).is_some());
+        assert!(without_finalizer(&meta(&["x"])).is_none());
     }
 
     #[test]
-    fn a_note_is_cut_between_characters() {
-        assert_eq!(cut("é".repeat(600)).len(), 1024);
-        assert_eq!(cut("short".into()), "short");
+    fn a_note_is_bounded_and_says_nothing_that_cannot_be_shown() {
+        let note = Note {
+            about: Subject::Host,
+            warning: true,
+            reason: "Crashed",
+            text: format!("\u{1b}[2J{}", "é".repeat(600)),
+        };
+        let text = event(ObjectReference::default(), note, "operator-0").note.unwrap();
+        assert!(text.len() <= 1024 && text.starts_with("\\u{1b}[2J"), "{text}");
     }
 }
