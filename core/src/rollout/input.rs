@@ -17,6 +17,8 @@ pub struct Input {
     /// The enabled plugins, each with a token that changes with its spec's generation and its `retry` annotation:
     /// another token forgets the plugin's failures. A plugin that is absent here is taken from every instance at once.
     pub plugins: BTreeMap<String, String>,
+    /// The revision that each plugin's spec asks for, where it is a valid one.
+    pub asked: BTreeMap<String, RevisionId>,
     /// Those of them whose failure policy is Closed.
     pub closed: BTreeSet<String>,
     /// The plugins that a revision depends on, optional ones included; for every revision in the state, the wanted set and

@@ -55,18 +55,27 @@ impl Context<'_> {
         let updated = self.state.target.as_ref().and_then(|target| target.get(plugin)).cloned();
         let stable = self.state.stable.as_ref().and_then(|stable| stable.get(plugin)).cloned();
         let failing = failing(plugin, self.state, self.fleet);
-        let counts = self.counts(plugin, updated.as_ref(), failing.len());
+        let counts = self.counts(plugin, self.failed(plugin, &failing));
         let Said { verdict, reason, message } = self.verdict(plugin, updated.as_ref());
         let failures = self.shown(plugin, failing);
         Summary { verdict, reason, message, serving: stable.or_else(|| updated.clone()), updated, counts, failures }
     }
 
-    fn counts(&self, plugin: &str, updated: Option<&RevisionId>, failed: usize) -> Totals {
+    /// The instances in which the plugin fails or is down.
+    fn failed(&self, plugin: &str, failing: &BTreeMap<&str, FailureNote>) -> usize {
+        let down = self.fleet.live().filter(|view| view.instance.down.contains_key(plugin));
+        let ids: BTreeSet<&str> = down.map(|view| view.instance.id.as_str()).chain(failing.keys().copied()).collect();
+        ids.len()
+    }
+
+    /// Against the revision that the spec asks for.
+    fn counts(&self, plugin: &str, failed: usize) -> Totals {
+        let updated = self.input.asked.get(plugin);
         if self.fleet.sets.leaving.contains(plugin) {
             let rid = |view: &View<'_>| !view.instance.serving.contains_key(plugin);
             return count(self.fleet, failed, rid, rid);
         }
-        let marked = self.fleet.sets.that(|set| set.get(plugin) == updated);
+        let marked = self.fleet.sets.that(|set| updated.is_some() && set.get(plugin) == updated);
         let on_trial = self.state.trials.contains_key(plugin);
         let proven = |view: &View<'_>| marked[view.serving] && (!on_trial || marked[view.proven]);
         count(self.fleet, failed, |view| marked[view.serving], proven)
@@ -114,6 +123,9 @@ impl Context<'_> {
         }
         if serving.is_empty() && self.fleet.live().any(|view| !view.instance.new) {
             return Said::new(Verdict::NoInstances, "no instance is there that serves");
+        }
+        if self.fleet.live().next().is_none() {
+            return Said::new(Verdict::Current, "no instance is there; it runs in those that come");
         }
         if serving.iter().any(|view| !view.connected()) {
             return Said::new(Verdict::Unsure, "an instance that serves is not connected at the moment");

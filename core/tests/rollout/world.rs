@@ -302,6 +302,7 @@ impl World {
             now: self.now,
             policy: self.policy.clone(),
             plugins: self.spec.iter().map(|(p, wanted)| (p.clone(), wanted.token.to_string())).collect(),
+            asked: self.spec.iter().map(|(p, wanted)| (p.clone(), revision(p, wanted.version))).collect(),
             closed: BTreeSet::new(),
             requires,
             recovering: false,

@@ -130,6 +130,7 @@ pub(super) fn pass(observed: &Observed, memory: &mut Memory) -> Pass {
     memory.known.extend(candidates.map(|c| (c.revision.id.clone(), Arc::clone(&c.revision))));
     let decision = plan::decide(observed, &settings, &catalog, memory);
     memory.state = decision.plan.state.clone();
+    memory.recovery = memory.recovery.stored();
     Pass { settings, catalog, decision }
 }
 

@@ -122,12 +122,13 @@ fn serving(report: &Report) -> Set {
 /// The plugins that cannot answer.
 #[must_use]
 pub fn down(plugins: &[PluginState]) -> BTreeMap<String, Down> {
-    let is_down = |p: &&PluginState| p.status == "error" || p.disabled_by_threshold;
+    // One that runs and gives a reason has refused something, a rotated Secret say.
+    let is_down = |p: &&PluginState| p.status == "error" || p.disabled_by_threshold || !p.reason.is_empty();
     plugins.iter().filter(is_down).map(|p| (p.plugin.clone(), why_down(p))).collect()
 }
 
 /// The reasons for which a plugin stays down until somebody acts, or for long.
-const STUCK: [&str; 2] = ["CrashBudgetExhausted", DISABLED];
+const STUCK: [&str; 4] = ["CrashBudgetExhausted", DISABLED, "SecretRefused", "ConfigChangeRefused"];
 const DISABLED: &str = "DisabledByErrorThreshold";
 
 fn why_down(state: &PluginState) -> Down {

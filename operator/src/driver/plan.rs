@@ -7,7 +7,7 @@ use super::{
     observe::Observed,
     resolve,
 };
-use crate::world::{Revision, View};
+use crate::world::{Revision, Unreadable, View};
 use rockstar_core::{
     assignment::FailurePolicy,
     manifest::Dependency,
@@ -55,6 +55,7 @@ pub fn decide(observed: &Observed, settings: &Settings, catalog: &Catalog, memor
         now: observed.now,
         policy: settings.policy.clone(),
         plugins: wanted.chain(held.iter().map(|name| (name.clone(), handled_token(name, state)))).collect(),
+        asked: asked(catalog),
         closed: closed(&observed.view, catalog).union(&held).cloned().collect(),
         requires: requires(&memory.known, &in_question(state, catalog, &instances)),
         instances,
@@ -75,7 +76,7 @@ pub fn held(view: &View, state: &State) -> BTreeSet<String> {
     let running: BTreeSet<&String> = state.stable.iter().chain(&state.target).flat_map(|set| set.keys()).collect();
     let mut held = BTreeSet::new();
     for object in &view.unreadable {
-        let is_its_own = |name: &&&String| state.tokens.get(**name).is_some_and(|token| token.starts_with(&object.uid));
+        let is_its_own = |name: &&&String| state.tokens.get(**name).is_some_and(|token| is_token_of(token, object));
         let own: Vec<_> = running.iter().filter(is_its_own).copied().collect();
         match (&object.plugin, own.is_empty()) {
             (_, false) => held.extend(own.into_iter().cloned()),
@@ -88,6 +89,12 @@ pub fn held(view: &View, state: &State) -> BTreeSet<String> {
     held
 }
 
+/// A token begins with the uid of its object.
+#[must_use]
+pub fn is_token_of(token: &str, object: &Unreadable) -> bool {
+    token.split('/').next() == Some(&*object.uid)
+}
+
 /// What was acted on last, so that nothing is forgotten meanwhile.
 fn handled_token(plugin: &str, state: &State) -> String {
     let trial = || state.trials.get(plugin).map(|trial| &trial.token);
@@ -95,9 +102,17 @@ fn handled_token(plugin: &str, state: &State) -> String {
     state.tokens.get(plugin).or_else(trial).or_else(failed).cloned().unwrap_or_default()
 }
 
+fn asked(catalog: &Catalog) -> BTreeMap<String, RevisionId> {
+    let revision = |entry: &catalog::Entry| {
+        let candidate = entry.candidate.as_ref().ok().or(entry.unconfigured.as_ref())?;
+        Some((entry.name.clone(), candidate.revision.id.clone()))
+    };
+    catalog.entries.values().filter_map(revision).collect()
+}
+
 fn closed(view: &View, catalog: &Catalog) -> BTreeSet<String> {
     let Some(host) = &view.host else { return BTreeSet::new() };
-    let policy = |entry: &&super::catalog::Entry| {
+    let policy = |entry: &&catalog::Entry| {
         let policies = entry.object.spec.policies(&host.spec).unwrap_or_default();
         policies.failure_policy == FailurePolicy::Closed
     };

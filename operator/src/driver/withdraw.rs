@@ -52,7 +52,7 @@ impl Allowance {
             granted.intersection(&ceiling).copied().collect::<Permissions>()
         };
         let named = view.unreadable.iter().filter_map(|object| object.plugin.clone());
-        let is_known = |object: &Unreadable| state.tokens.values().any(|token| token.starts_with(&object.uid));
+        let is_known = |object: &Unreadable| state.tokens.values().any(|token| plan::is_token_of(token, object));
         let runs = objects.iter().filter(|(_, object)| catalog::may_run(object));
         Self {
             permissions: runs.map(|(name, object)| (name.clone(), allowed(object))).collect(),
@@ -156,7 +156,7 @@ mod tests {
         let a = || plugin("a", "1.0.0", json!({}));
         let unreadable = |name: Option<&str>| Unreadable {
             name: "a".into(),
-            uid: "a".into(),
+            uid: name.unwrap_or("a").into(),
             plugin: name.map(str::to_owned),
             host: None,
             error: "unknown variant".into(),

@@ -8,6 +8,7 @@ use super::{
     conditions::{Course, Outlook, Says, conditions},
     plugin::Context,
 };
+use rockstar_core::rollout::Verdict;
 use rockstar_crds::{PluginHost, PluginHostStatus, PluginStatus, host::status::HostInstances, names::condition};
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ const ENFORCED: &str = "enforced";
 const STORAGE_EPHEMERAL: &str = "StorageEphemeral";
 const STORAGE_ISOLATED: &str = "StorageIsolated";
 /// A Plugin of the host is written in a way that this version does not know.
+const PAUSED: &str = "Paused";
 const UNREADABLE: &str = "UnreadablePlugins";
 const SHOWN: usize = 5;
 
@@ -31,7 +33,7 @@ pub(super) fn status(
     let Some(object) = &context.observed.view.host else { return PluginHostStatus::default() };
     let generation = object.metadata.generation;
     let faults = backends::faults(&object.spec, &context.observed.values);
-    let mut says = outlook(plugins, &faults).says();
+    let mut says = outlook(context, plugins, &faults).says();
     says.extend(resolved(object, &faults));
     says.extend(ephemeral(object));
     says.extend(isolated(context));
@@ -77,20 +79,30 @@ fn instances(context: &Context<'_>) -> HostInstances {
 }
 
 /// Ready if all plugins are and have what they use; else what keeps them.
-fn outlook(plugins: &BTreeMap<String, PluginStatus>, faults: &[String]) -> Outlook {
+fn outlook(context: &Context<'_>, plugins: &BTreeMap<String, PluginStatus>, faults: &[String]) -> Outlook {
     if !faults.is_empty() {
         return Outlook::new(Course::Stuck, BACKEND_MISSING, faults.join("; "));
     }
-    let with = |kind: &str| -> Vec<&str> {
-        let is = |s: &PluginStatus| s.conditions.iter().any(|c| c.type_ == kind && c.status == "True");
-        plugins.iter().filter(|(_, status)| is(status)).map(|(name, _)| name.as_str()).collect()
+    if let Some(unreadable) = unreadable(context) {
+        return Outlook::new(Course::Stuck, UNREADABLE, unreadable.message);
+    }
+    // Each with its reason, so that nobody needs a second look.
+    let with = |kind: &str| -> Vec<(String, String)> {
+        let why = |s: &PluginStatus| {
+            let found = s.conditions.iter().find(|c| c.type_ == kind && c.status == "True");
+            found.map(|c| c.reason.clone())
+        };
+        plugins.iter().filter_map(|(name, status)| Some((name.clone(), why(status)?))).collect()
     };
-    let (stalled, moving) = (with(condition::STALLED), with(condition::RECONCILING));
+    let (stalled, mut moving) = (with(condition::STALLED), with(condition::RECONCILING));
+    moving.extend(removing(context));
     if !stalled.is_empty() {
-        return Outlook::new(Course::Stuck, "PluginsStalled", format!("stalled: {}", named(&stalled)));
+        return Outlook::new(Course::Stuck, "PluginsStalled", format!("stalled: {}", named_all(&stalled)));
     }
     if !moving.is_empty() {
-        return Outlook::new(Course::Moving, "Progressing", format!("in progress: {}", named(&moving)));
+        let all_paused = moving.iter().all(|(_, reason)| reason == PAUSED);
+        let reason = if all_paused { PAUSED } else { "Progressing" };
+        return Outlook::new(Course::Moving, reason, format!("in progress: {}", named_all(&moving)));
     }
     Outlook::new(Course::Ready, "AllPluginsReady", "all plugins are ready")
 }
@@ -151,6 +163,17 @@ fn uninjected(context: &Context<'_>) -> Option<Says> {
     let names: Vec<_> = pods.map(|p| p.name.as_str()).collect();
     let message = format!("these pods have no sidecar; recreate them: {}", named(&names));
     (!names.is_empty()).then(|| Says { kind: UNINJECTED, holds: true, reason: "NoSidecar".into(), message })
+}
+
+/// Plugins that are gone and still run somewhere.
+fn removing(context: &Context<'_>) -> Vec<(String, String)> {
+    let plugins = context.decision.plan.plugins.iter().filter(|(_, summary)| summary.verdict == Verdict::Removing);
+    plugins.map(|(name, _)| (name.clone(), "Unloading".to_owned())).collect()
+}
+
+fn named_all(plugins: &[(String, String)]) -> String {
+    let texts: Vec<_> = plugins.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
+    named(&texts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Plugins that cannot be read keep what they run.

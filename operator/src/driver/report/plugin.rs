@@ -138,13 +138,12 @@ pub fn orphan(object: &Plugin, now: i64) -> PluginStatus {
     let mut says = Outlook::new(Course::Stuck, "HostNotFound", &message).says();
     says.push(Says { kind: condition::HOST_FOUND, holds: false, reason: "HostNotFound".into(), message });
     let generation = object.metadata.generation;
+    let mut conditions = conditions(old(object), says, generation, now);
+    let kept = [condition::AVAILABLE, condition::MANIFEST_VALID, condition::PERMISSIONS_GRANTED];
+    conditions.extend(old(object).iter().filter(|c| kept.contains(&&*c.type_)).cloned());
     let before = object.status.clone().unwrap_or_default();
-    PluginStatus {
-        observed_generation: generation,
-        phase: Some(before.phase.unwrap_or(Phase::Unloaded)),
-        conditions: conditions(old(object), says, generation, now),
-        ..before
-    }
+    let phase = Some(before.phase.unwrap_or(Phase::Unloaded));
+    PluginStatus { observed_generation: generation, phase, conditions, ..before }
 }
 
 pub(super) fn old(object: &Plugin) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
@@ -169,6 +168,10 @@ fn phase(context: &Context<'_>, entry: &Entry) -> Phase {
         return Phase::Error;
     }
     let first = all.into_iter().chain([(count("stopped"), Phase::Stopped)]).find(|(count, _)| *count > 0);
+    let stuck = context.summary(&entry.name).is_some_and(|s| s.verdict == Verdict::Stalled && s.reason.is_some());
+    if stuck && running == 0 {
+        return Phase::Error;
+    }
     let coming = context.summary(&entry.name).is_some_and(|s| s.updated.is_some()) && entry.is_wanted();
     first.map_or(if coming { Phase::Loading } else { Phase::Unloaded }, |(_, phase)| phase)
 }
@@ -217,14 +220,19 @@ fn outlook(context: &Context<'_>, entry: &Entry, phase: Phase) -> Outlook {
         (Some(summary), _) => condemned_outlook(context, entry, summary),
         (None, Some(verdict)) if !verdict.is_resolved() => held_back(verdict),
         _ if let Some(refusal) = context.refusal(&entry.name, summary.and_then(|s| s.serving.as_ref())) => {
-            let message = format!("{}; the previous configuration stays", refusal.message);
-            Outlook::new(Course::Stuck, "ConfigChangeRefused", message)
+            Outlook::new(Course::Stuck, "ConfigChangeRefused", refused_config(context, refusal))
         }
         _ => summary.map_or_else(
             || Outlook::new(Course::Moving, "Pending", "not planned yet"),
             |summary| progress(context, &entry.object, summary),
         ),
     }
+}
+
+fn refused_config(context: &Context<'_>, refusal: &FailureRecord) -> String {
+    let attached = context.observed.attached.iter();
+    let pod = attached.into_iter().find(|a| a.failures.contains_key(&refusal.id)).map_or("", |a| a.pod.as_str());
+    format!("{}; the previous configuration stays (in {pod}); change spec.config", refusal.message)
 }
 
 /// What was said of this generation of the spec.
@@ -365,7 +373,12 @@ fn permissions(context: &Context<'_>, entry: &Entry) -> Says {
 
 /// Whether something serves, and what.
 fn available(context: &Context<'_>, entry: &Entry, serving: Option<&RevisionId>) -> Says {
-    let runs = context.states(&entry.name).any(|s| s.status == "running");
+    let mut running = context.states(&entry.name).filter(|s| s.status == "running");
+    let first = running.next().map(|state| RevisionId(state.revision.clone()));
+    let runs = first.is_some();
+    // While it is unloaded nothing of it is wanted, but it serves.
+    let unloading = first.filter(|_| !entry.is_wanted());
+    let serving = serving.or(unloading.as_ref());
     let kind = condition::AVAILABLE;
     let before = old(&entry.object).iter().find(|c| c.type_ == kind && c.status == "True");
     if let Some(before) = before.filter(|_| !runs && entry.is_wanted() && context.is_someone_away()) {
@@ -375,6 +388,9 @@ fn available(context: &Context<'_>, entry: &Entry, serving: Option<&RevisionId>)
         Some(id) => {
             let message = format!("{} {} serves", entry.name, context.version(id));
             Says { kind, holds: true, reason: "Serving".into(), message }
+        }
+        None if entry.life == Life::Disabled => {
+            Says { kind, holds: false, reason: "Disabled".into(), message: "disabled; runs nowhere".into() }
         }
         None => {
             Says { kind, holds: false, reason: "NotRunning".into(), message: "runs in no connected instance".into() }
