@@ -24,6 +24,10 @@ gen:
     cargo run --quiet --package rockstar-proto-codegen
     cargo run --quiet --package rockstar-crds --example crdgen
 
+# Write the objects of tests/health anew, as the driver composes them in every state
+health-states:
+    UPDATE_HEALTH_STATES=1 cargo test --quiet --package rockstar-operator --lib driver::report::states
+
 # Whether the generated files are current
 gen-check:
     cargo test --quiet --package rockstar-proto-codegen --package rockstar-crds

@@ -108,6 +108,11 @@ fn one_of(values: &[&str]) -> Schema {
     json_schema!({"type": "string", "enum": values})
 }
 
+/// The status of an object that the operator has not seen yet: without one, kstatus takes the object for current.
+pub(crate) fn not_observed() -> Value {
+    json!({"observedGeneration": -1})
+}
+
 pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// What the instances run, and how far the rollout is.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = schema::not_observed()))]
 pub struct PluginHostStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

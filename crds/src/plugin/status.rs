@@ -12,6 +12,7 @@ pub const MAX_FAILURES: usize = 5;
 /// What runs, where, and what is wrong with it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("default" = schema::not_observed()))]
 pub struct PluginStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -5,6 +5,8 @@ mod conditions;
 mod host;
 mod notes;
 mod plugin;
+#[cfg(test)]
+mod states;
 mod threshold;
 
 pub use plugin::orphan;
