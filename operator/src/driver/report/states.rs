@@ -8,7 +8,7 @@ use crate::{
         memory::Memory,
         observe::Observed,
     },
-    world::PodPhase,
+    world::{Pod, PodPhase},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResourceExt;
@@ -250,6 +250,9 @@ fn moving() -> States {
     let mut unloading = Fixture::running([auth()]);
     unloading.change("auth", json!({"spec": {"enabled": false}}));
     unloading.begin();
+    let mut deleted = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
+    deleted.observed.view.plugins.retain(|object| object.metadata.name.as_deref() == Some("auth"));
+    deleted.begin();
     let ready = Fixture::running([auth()]);
     vec![
         ("created", created),
@@ -258,6 +261,7 @@ fn moving() -> States {
         ("canary", canary),
         ("config-edited", config_edited),
         ("unloading", unloading),
+        ("another-deleted", deleted),
         ("ready", ready),
     ]
 }
@@ -298,6 +302,13 @@ fn failing() -> States {
     newcomer.begin();
     newcomer.fail("cache", Class::Revision, "InitializeFailed", "no such table");
     newcomer.settle();
+    let mut beside = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
+    beside.change("auth", version("1.1.0"));
+    beside.begin();
+    beside.fail("auth", Class::Revision, "InitializeFailed", "cannot connect to db:5432");
+    beside.settle();
+    beside.change("cache", version("1.1.0"));
+    beside.begin();
     let mut first_set = Fixture::new([auth()], 3);
     first_set.begin();
     first_set.fail("auth", Class::Revision, "InitializeFailed", "cannot connect to db:5432");
@@ -309,6 +320,7 @@ fn failing() -> States {
         ("rolled-back", fails(upgrading(json!({})))),
         ("halted", fails(halted)),
         ("newcomer-failed", newcomer),
+        ("rolled-back-while-another-moves", beside),
         ("first-set-failed", first_set),
     ]
 }
@@ -441,13 +453,19 @@ fn pods() -> States {
     scaled_to_zero.observed.view.pods.clear();
     scaled_to_zero.observed.attached.clear();
     scaled_to_zero.reconcile();
-    let mut scaled_up = Fixture::running([auth()]);
-    scaled_up.observed.view.pods.push(crate::world::Pod {
-        phase: PodPhase::Pending,
-        created: Timestamp::from_millisecond(scaled_up.observed.now).unwrap(),
-        ..pod("web-4")
-    });
-    scaled_up.reconcile();
+    let scaled_up = |time: i64| {
+        let mut fixture = Fixture::running([auth()]);
+        let created = Timestamp::from_millisecond(fixture.observed.now).unwrap();
+        fixture.observed.view.pods.push(Pod { phase: PodPhase::Pending, created, ..pod("web-4") });
+        fixture.reconcile();
+        fixture.wait(time);
+        fixture
+    };
+    let mut scaled_down = Fixture::running([auth()]);
+    scaled_down.observed.view.pods[2].terminating = true;
+    scaled_down.disconnect("web-3");
+    scaled_down.reconcile();
+    scaled_down.wait(2 * MINUTE);
     vec![
         ("away-briefly", away(40_000)),
         ("away", away(2 * MINUTE)),
@@ -457,7 +475,9 @@ fn pods() -> States {
         ("taken-over-and-edited", edited),
         ("no-pods-yet", never),
         ("scaled-to-zero", scaled_to_zero),
-        ("scaling-up", scaled_up),
+        ("scaling-up", scaled_up(MINUTE)),
+        ("scaling-up-past-deadline", scaled_up(PAST_DEADLINE)),
+        ("scaling-down", scaled_down),
     ]
 }
 
