@@ -1,12 +1,13 @@
 //! The objects of every state that users can meet, composed by the driver's own steps, as `tests/health/states` has them:
 //! what GitOps tools make of them is tested there. `just health-states` writes them anew.
 
-use super::{Report, compose, orphan, unusable};
+use super::{Report, compose, orphan, recovering, unusable};
 use crate::{
     driver::{
         fixtures::{self, attached, merge, pass, plugin, pod},
         memory::Memory,
         observe::Observed,
+        plan,
     },
     world::{Pod, PodPhase},
 };
@@ -41,7 +42,7 @@ impl Fixture {
 
     fn new(plugins: impl IntoIterator<Item = Value>, pods: usize) -> Self {
         let mut observed = fixtures::observed(plugins);
-        observed.view.pods = (1..=pods).map(|n| pod(&format!("web-{n}"))).collect();
+        observed.view.pods = (1..=pods).map(|n| Pod { started: true, ..pod(&format!("web-{n}")) }).collect();
         observed.attached = observed.view.pods.iter().map(|pod| attached(&pod.name, 0, &[])).collect();
         let mut fixture = Self { observed, memory: Memory::default(), host_missing: false };
         fixture.change_host(json!({"metadata": {"generation": 1}}));
@@ -53,7 +54,10 @@ impl Fixture {
         self.observed.now += STEP;
         let pass = pass(&self.observed, &mut self.memory);
         self.memory.assigned.extend(pass.decision.plan.assignments.clone());
-        let report = compose(&self.observed, &pass.settings, &pass.catalog, &pass.decision, &self.memory);
+        let report = match self.memory.recovery.is_under_way() {
+            true => recovering(&self.observed, &pass.catalog),
+            false => compose(&self.observed, &pass.settings, &pass.catalog, &pass.decision, &self.memory),
+        };
         self.write(report);
     }
 
@@ -65,7 +69,7 @@ impl Fixture {
             Arc::make_mut(object).status = Some(status.clone());
             self.memory.reported.plugins.insert(name, (status.clone(), now));
         }
-        Arc::make_mut(&mut self.observed.view.host).status = Some(report.host.clone());
+        Arc::make_mut(self.observed.view.host.as_mut().unwrap()).status = Some(report.host.clone());
         self.memory.reported.host = Some((report.host, now));
     }
 
@@ -80,9 +84,9 @@ impl Fixture {
             let same = |old: &&PluginState| old.plugin == state.plugin && old.revision == state.revision;
             state.proven = proven || before.report.plugins.iter().find(same).is_some_and(|old| old.proven);
         }
-        if let Some(place) = self.observed.attached.iter_mut().find(|a| a.pod == name) {
-            *place = instance;
-        }
+        let place = self.observed.attached.iter_mut().find(|a| a.pod == name).unwrap();
+        *place = instance;
+        self.pod(name).ready = true;
     }
 
     /// Passes until everybody runs what is to run.
@@ -114,7 +118,8 @@ impl Fixture {
     }
 
     fn change_host(&mut self, extra: Value) {
-        self.observed.view.host = Arc::new(next(self.observed.view.host.as_ref(), extra));
+        let host = self.observed.view.host.as_ref().unwrap();
+        self.observed.view.host = Some(Arc::new(next(host.as_ref(), extra)));
     }
 
     fn apply(&mut self, plugin: Value) {
@@ -149,6 +154,12 @@ impl Fixture {
         let report = Arc::make_mut(&mut instance.report);
         set(report.plugins.iter_mut().find(|state| state.plugin == plugin).unwrap());
         report.ready = report.plugins.iter().all(|state| state.status == "running");
+        let ready = report.ready;
+        self.pod(pod).ready = ready;
+    }
+
+    fn pod(&mut self, name: &str) -> &mut Pod {
+        self.observed.view.pods.iter_mut().find(|pod| pod.name == name).unwrap()
     }
 
     /// The instance that was told so fails, and is as before.
@@ -180,7 +191,7 @@ impl Fixture {
     /// The objects as documents, Plugins first.
     fn documents(&self) -> String {
         let plugins = self.observed.view.plugins.iter().map(|p| document(p.as_ref()));
-        let host = (!self.host_missing).then(|| document(self.observed.view.host.as_ref()));
+        let host = (!self.host_missing).then(|| document(self.observed.view.host.as_ref().unwrap().as_ref()));
         plugins.chain(host).collect::<Vec<_>>().join("---\n")
     }
 }
@@ -492,8 +503,9 @@ fn host() -> States {
     }
     let mut unusable_host = Fixture::running([auth()]);
     unusable_host.change_host(json!({"spec": {"framework": {"version": "1"}}}));
-    let error = super::super::plan::settings(&unusable_host.observed).unwrap_err();
-    let report = unusable(&unusable_host.observed, &error);
+    let object = unusable_host.observed.view.host.clone().unwrap();
+    let error = plan::settings(&object.spec).unwrap_err();
+    let report = unusable(&object, &error, unusable_host.observed.now);
     unusable_host.write(report);
     let mut backend = Fixture::running([auth()]);
     let secret = json!({"urlFrom": {"secretKeyRef": {"name": "db", "key": "url"}}});
