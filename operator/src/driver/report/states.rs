@@ -55,10 +55,12 @@ impl Fixture {
         self.observed.now += STEP;
         let pass = pass(&self.observed, &mut self.memory);
         self.memory.assigned.extend(pass.decision.plan.assignments.clone());
+        let report = compose(&self.observed, &pass.settings, &pass.catalog, &pass.decision, &self.memory);
         let report = match self.memory.recovery.is_under_way() {
-            true => recovering(&self.observed, &pass.catalog),
-            false => compose(&self.observed, &pass.settings, &pass.catalog, &pass.decision, &self.memory),
+            true => recovering(&self.observed, &pass.catalog, report),
+            false => report,
         };
+        self.memory.recovery = self.memory.recovery.stored();
         self.write(report);
     }
 
