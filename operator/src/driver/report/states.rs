@@ -9,10 +9,11 @@ use crate::{
         observe::Observed,
         plan,
     },
-    world::{Pod, PodPhase},
+    world::{Pod, PodPhase, ValueRef},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResourceExt;
+use rockstar_crds::plugin::KeyRef;
 use rockstar_proto::control::{FailureRecord, GroupState, PluginState, failure_record::Class, group_state::Outcome};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -54,11 +55,12 @@ impl Fixture {
         self.observed.now += STEP;
         let pass = pass(&self.observed, &mut self.memory);
         self.memory.assigned.extend(pass.decision.plan.assignments.clone());
-        let whole = compose(&self.observed, &pass.settings, &pass.catalog, &pass.decision, &self.memory);
+        let report = compose(&self.observed, &pass.settings, &pass.catalog, &pass.decision, &self.memory);
         let report = match self.memory.recovery.is_under_way() {
-            true => recovering(&self.observed, &pass.catalog, whole),
-            false => whole,
+            true => recovering(&self.observed, &pass.catalog, report),
+            false => report,
         };
+        self.memory.recovery = self.memory.recovery.stored();
         self.write(report);
     }
 
@@ -163,6 +165,17 @@ impl Fixture {
         self.observed.view.pods.iter_mut().find(|pod| pod.name == name).unwrap()
     }
 
+    /// The instance has accepted what it was told, and runs what it ran.
+    fn accept(&mut self, name: &str, plugin: &str, outcome: Outcome, failure: &str) {
+        let generation = self.memory.assigned[name].generation;
+        let instance = self.observed.attached.iter_mut().find(|a| a.pod == name).unwrap();
+        let report = Arc::make_mut(&mut instance.report);
+        report.plan_generation = u64::try_from(generation).unwrap();
+        report.host_uid = "host".into();
+        report.groups =
+            vec![GroupState { plugins: vec![plugin.into()], outcome: outcome.into(), failure: failure.into() }];
+    }
+
     /// The instance that was told so fails, and is as before.
     fn fail(&mut self, plugin: &str, class: Class, reason: &str, message: &str) {
         let name = self.told(plugin);
@@ -180,12 +193,8 @@ impl Fixture {
             ..FailureRecord::default()
         };
         let outcome = if class == Class::Revision { Outcome::RolledBack } else { Outcome::Waiting };
+        self.accept(&name, plugin, outcome, &record.id);
         let instance = self.observed.attached.iter_mut().find(|a| a.pod == name).unwrap();
-        let report = Arc::make_mut(&mut instance.report);
-        report.plan_generation = generation;
-        report.host_uid = "host".into();
-        report.groups =
-            vec![GroupState { plugins: vec![plugin.into()], outcome: outcome.into(), failure: record.id.clone() }];
         instance.failures = Arc::new([(record.id.clone(), record)].into());
     }
 
@@ -259,12 +268,20 @@ fn moving() -> States {
     let mut config_edited = Fixture::running([auth()]);
     config_edited.change("auth", json!({"spec": {"config": {"level": "debug"}}}));
     config_edited.begin();
+    let mut config_taken = Fixture::running([auth()]);
+    config_taken.change("auth", json!({"spec": {"config": {"level": "debug"}}}));
+    config_taken.settle();
     let mut unloading = Fixture::running([auth()]);
     unloading.change("auth", json!({"spec": {"enabled": false}}));
     unloading.begin();
     let mut deleted = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
     deleted.observed.view.plugins.retain(|object| object.metadata.name.as_deref() == Some("auth"));
     deleted.begin();
+    let mut stopping = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
+    stopping.observed.view.plugins.retain(|object| object.metadata.name.as_deref() == Some("auth"));
+    stopping.begin();
+    ["web-1", "web-2", "web-3"].iter().for_each(|pod| stopping.accept(pod, "cache", Outcome::Moving, ""));
+    stopping.reconcile();
     let ready = Fixture::running([auth()]);
     vec![
         ("created", created),
@@ -272,8 +289,10 @@ fn moving() -> States {
         ("edited", edited),
         ("canary", canary),
         ("config-edited", config_edited),
+        ("config-taken", config_taken),
         ("unloading", unloading),
         ("another-deleted", deleted),
+        ("another-deleted-and-stopping", stopping),
         ("ready", ready),
     ]
 }
@@ -314,6 +333,17 @@ fn failing() -> States {
     newcomer.begin();
     newcomer.fail("cache", Class::Revision, "InitializeFailed", "no such table");
     newcomer.settle();
+    let mut newcomer_stalled = Fixture::running([auth()]);
+    newcomer_stalled.apply(plugin("cache", "1.0.0", json!({})));
+    newcomer_stalled.begin();
+    newcomer_stalled.fail("cache", Class::Environment, "RegistryUnavailable", "connection refused");
+    newcomer_stalled.wait(PAST_DEADLINE);
+    ["web-1", "web-2", "web-3"].iter().for_each(|pod| newcomer_stalled.accept(pod, "cache", Outcome::Waiting, ""));
+    newcomer_stalled.reconcile();
+    let mut first_set_stalled = Fixture::new([auth()], 3);
+    first_set_stalled.begin();
+    first_set_stalled.fail("auth", Class::Environment, "RegistryUnavailable", "connection refused");
+    first_set_stalled.wait(PAST_DEADLINE);
     let mut beside = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
     beside.change("auth", version("1.1.0"));
     beside.begin();
@@ -333,6 +363,8 @@ fn failing() -> States {
         ("halted", fails(halted)),
         ("newcomer-failed", newcomer),
         ("rolled-back-while-another-moves", beside),
+        ("newcomer-stalled-by-environment", newcomer_stalled),
+        ("first-set-stalled-by-environment", first_set_stalled),
         ("first-set-failed", first_set),
     ]
 }
@@ -350,6 +382,11 @@ fn spec() -> States {
         fixture.begin();
         fixture
     };
+    let secret = KeyRef { name: "auth".into(), key: "level".into() };
+    let mut secret_missing = Fixture::running([auth()]);
+    secret_missing.change("auth", json!({"spec": {"configFrom": [{"key": "level", "secretKeyRef": &secret}]}}));
+    secret_missing.observed.values.insert(ValueRef::Secret(secret), Err("Secret shop/auth not found".into()));
+    secret_missing.begin();
     let mut held_back = Fixture::running([auth(), cache("1.0.0")]);
     held_back.change("auth", needs(">=2.0.0"));
     held_back.settle();
@@ -368,6 +405,7 @@ fn spec() -> States {
     vec![
         ("refused-manifest", refused(version("one"))),
         ("refused-config", refused(json!({"spec": {"config": {"level": 7}}}))),
+        ("secret-missing", secret_missing),
         ("missing-dependency", refused(needs(">=1.0.0"))),
         ("held-back", held_back),
         ("holds-another-back", holds_back),
@@ -400,6 +438,10 @@ fn serving() -> States {
         state.reason = "DisabledByErrorThreshold".into();
         (state.disabled_by_threshold, state.threshold_exceeded) = (true, "100/100 errors in 5m".into());
     };
+    let secret_refused = |state: &mut PluginState| {
+        state.reason = "SecretRefused".into();
+        state.last_error = "password: too short".into();
+    };
     let alerting = |state: &mut PluginState| state.threshold_exceeded = "100/100 errors in 5m".into();
     let all = ["web-1", "web-2", "web-3"];
     vec![
@@ -408,6 +450,8 @@ fn serving() -> States {
         ("crash-budget-exhausted-everywhere", down(&all, &exhausted)),
         ("threshold-disabled", down(&["web-2"], &disabled)),
         ("threshold-alerting", down(&["web-2"], &alerting)),
+        ("down-in-most-pods", down(&["web-1", "web-2"], &crashed)),
+        ("secret-refused", down(&["web-2"], &secret_refused)),
         ("config-change-refused", config_refused()),
     ]
 }
