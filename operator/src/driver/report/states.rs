@@ -9,7 +9,7 @@ use crate::{
         observe::Observed,
         plan,
     },
-    world::{Pod, PodPhase, ValueRef},
+    world::{Pod, PodPhase, Unreadable, ValueRef},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResourceExt;
@@ -268,6 +268,9 @@ fn moving() -> States {
     let mut config_edited = Fixture::running([auth()]);
     config_edited.change("auth", json!({"spec": {"config": {"level": "debug"}}}));
     config_edited.begin();
+    let mut config_taken = Fixture::running([auth()]);
+    config_taken.change("auth", json!({"spec": {"config": {"level": "debug"}}}));
+    config_taken.settle();
     let mut unloading = Fixture::running([auth()]);
     unloading.change("auth", json!({"spec": {"enabled": false}}));
     unloading.begin();
@@ -286,6 +289,7 @@ fn moving() -> States {
         ("edited", edited),
         ("canary", canary),
         ("config-edited", config_edited),
+        ("config-taken", config_taken),
         ("unloading", unloading),
         ("another-deleted", deleted),
         ("another-deleted-and-stopping", stopping),
@@ -552,12 +556,22 @@ fn host() -> States {
     let secret = json!({"urlFrom": {"secretKeyRef": {"name": "db", "key": "url"}}});
     backend.change_host(json!({"spec": {"backends": {"database": secret}}}));
     backend.reconcile();
+    let mut unreadable = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
+    unreadable.observed.view.plugins.retain(|object| object.metadata.name.as_deref() == Some("auth"));
+    unreadable.observed.view.unreadable = vec![Unreadable {
+        name: "cache".into(),
+        plugin: Some("cache".into()),
+        host: Some("storefront".into()),
+        error: "unknown variant `Ajar`".into(),
+    }];
+    unreadable.begin();
     let mut empty = Fixture::new([], 3);
     empty.settle();
     vec![
         ("host-missing", missing),
         ("host-unusable", unusable_host),
         ("backend-missing", backend),
+        ("unreadable-plugin", unreadable),
         ("no-plugins", empty),
     ]
 }
