@@ -63,12 +63,12 @@ impl Allowance {
     }
 
     fn withdrawal(&self, instance: &Attached, memory: &Memory) -> Withdraw {
-        let told = memory.published.get(&instance.uid).map(|publication| &publication.target);
+        let told = memory.published.get(&instance.uid).into_iter().flat_map(|publication| &publication.target);
+        let told: BTreeMap<&String, &Vec<String>> = told.map(|a| (&a.plugin, &a.permissions)).collect();
         let reported = instance.report.plugins.iter().map(|state| &state.plugin);
-        let names: BTreeSet<&String> = reported.chain(told.into_iter().flatten().map(|a| &a.plugin)).collect();
-        let may_have = |plugin: &str, permission: &str| {
-            let assignment = told.and_then(|target| target.iter().find(|a| a.plugin == plugin));
-            assignment.is_none_or(|a| a.permissions.iter().any(|p| p == permission))
+        let names: BTreeSet<&String> = reported.chain(told.keys().copied()).collect();
+        let may_have = |plugin: &String, permission: &str| {
+            told.get(plugin).is_none_or(|permissions| permissions.iter().any(|p| p == permission))
         };
         let mut withdrawal = Withdraw::default();
         for name in names {
