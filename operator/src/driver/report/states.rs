@@ -559,6 +559,7 @@ fn host() -> States {
     let mut unreadable = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
     unreadable.observed.view.plugins.retain(|object| object.metadata.name.as_deref() == Some("auth"));
     unreadable.observed.view.unreadable = vec![Unreadable {
+        uid: "cache".into(),
         name: "cache".into(),
         plugin: Some("cache".into()),
         host: Some("storefront".into()),
