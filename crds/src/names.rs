@@ -12,12 +12,10 @@ pub const PLUGIN_LABEL: &str = "plugins.rockstar-framework.dev/plugin";
 pub const RELOAD_AT: &str = "plugins.rockstar-framework.dev/reload-at";
 /// Another value of this annotation lets a failed revision be tried once more.
 pub const RETRY: &str = "plugins.rockstar-framework.dev/retry";
-/// "true": the plugin goes although live plugins require it.
-pub const FORCE_DELETE: &str = "plugins.rockstar-framework.dev/force-delete";
 /// Set on a pod that got its sidecar.
 pub const INJECTED: &str = "plugins.rockstar-framework.dev/injected";
 
-/// A deleted Plugin stays until its instances have unloaded it.
+/// Earlier versions of the operator set it on Plugins; it is removed.
 pub const UNLOAD_FINALIZER: &str = "plugins.rockstar-framework.dev/unload";
 
 /// The audience of the token by which a sidecar says which pod it is in.
@@ -26,6 +24,9 @@ pub const TOKEN_AUDIENCE: &str = "rockstar-operator";
 pub const CA_CONFIG_MAP: &str = "rockstar-ca";
 /// The key in it.
 pub const CA_KEY: &str = "ca.crt";
+
+/// The Lease in each namespace that an operator looks after: which one it is.
+pub const OWNER_LEASE: &str = "rockstar-owner";
 
 /// The types of the conditions of Plugin and PluginHost.
 pub mod condition {

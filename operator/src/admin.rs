@@ -1,6 +1,6 @@
 //! Health and metrics over plain HTTP. I/O: sockets.
 
-use crate::{certificates::tls::Tls, leadership::Leadership, metrics::Metrics};
+use crate::{certificates::tls::Tls, leadership::Leadership, metrics::Metrics, namespaces::Namespaces};
 use axum::{
     Router,
     extract::State,
@@ -9,11 +9,13 @@ use axum::{
     routing::get,
 };
 use std::{future::IntoFuture, io, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
 const DEADLINE: Duration = Duration::from_secs(5);
+/// So long a new replica is not ready before its watches are in sync.
+const SYNC_GRACE: Duration = Duration::from_secs(15);
 
 /// What is told.
 #[derive(Clone, Debug)]
@@ -21,8 +23,10 @@ pub struct Admin {
     pub metrics: Metrics,
     pub tls: Arc<Tls>,
     pub leadership: watch::Receiver<Leadership>,
-    /// Whether all watches were complete once.
-    pub synced: watch::Receiver<bool>,
+    /// Whether this replica sees the cluster as it is.
+    pub fit: watch::Receiver<bool>,
+    pub namespaces: Namespaces,
+    pub began: Instant,
 }
 
 /// Serves until `stop`.
@@ -37,7 +41,8 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
     }
 }
 
-/// A follower is as ready as the leader: it serves the webhooks and sends sidecars on to the leader.
+/// A follower is as ready as the leader: it serves the webhooks and sends sidecars on to the leader. Neither needs the
+/// watches, so that they are waited for only a while: a pod can be made also where they do not get in sync.
 fn router(admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(async || "ok"))
@@ -48,7 +53,7 @@ fn router(admin: Admin) -> Router {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    if *admin.synced.borrow() {
+    if *admin.fit.borrow() || admin.began.elapsed() >= SYNC_GRACE {
         return "ok".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "the watches of the API server are not in sync yet").into_response()
@@ -56,6 +61,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     admin.metrics.set_leading(admin.leadership.borrow().is_leading());
+    admin.metrics.set_held_namespaces(admin.namespaces.held());
     admin.metrics.set_certificate_end(admin.tls.leaf_ends());
     match admin.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),

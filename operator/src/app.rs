@@ -16,7 +16,12 @@ use crate::{
 };
 use kube::{Api, Client};
 use std::{convert::Infallible, fmt::Display, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 /// Within the pod's grace period.
@@ -48,14 +53,21 @@ pub async fn run(args: Args, log_format: LogFormat, stop: CancellationToken) -> 
     let client = Client::try_default().await.map_err(|error| AppError::Cluster(Box::new(error)))?;
     let metrics = Metrics::new()?;
     let listeners = Listeners::bind(&args).await?;
-    let certificates = Certificates::start(client.clone(), &args.namespace, &args.service).await?;
+    let certificates = Certificates::start(client.clone(), &args.own.namespace, &args.service).await?;
     let (claim, leadership) = watch::channel(Leadership::Following { address: String::new() });
     let (fit, is_fit) = watch::channel(false);
-    let namespaces = Namespaces::unclaimed(Bells::default());
+    let namespaces = Namespaces::claimed(Bells::default());
 
     let tls = certificates.tls();
-    let publisher = Publisher::new(client.clone(), Arc::clone(&tls), args.watched.scope(), args.webhooks());
-    let webhooks = Webhooks::new(client.clone(), args.injector(log_format), publisher.clone(), metrics.clone());
+    let publisher =
+        Publisher::new(client.clone(), Arc::clone(&tls), args.watched.scope(), args.webhooks(), namespaces.clone());
+    let webhooks = Webhooks::new(
+        client.clone(),
+        args.injector(log_format),
+        publisher.clone(),
+        metrics.clone(),
+        namespaces.clone(),
+    );
     let cluster = cluster::Options {
         client: client.clone(),
         scope: args.watched.scope(),
@@ -65,10 +77,18 @@ pub async fn run(args: Args, log_format: LogFormat, stop: CancellationToken) -> 
         tls: grpc_tls(&tls),
         metrics: DriverMetrics::new(metrics.registry())?,
         namespaces: namespaces.clone(),
+        owner: Some(owner(&args)),
         fit,
     };
-    let admin = Admin { metrics, tls: Arc::clone(&tls), leadership: leadership.clone(), synced: is_fit };
-    let leases = Api::namespaced(client, &args.namespace);
+    let admin = Admin {
+        metrics,
+        tls: Arc::clone(&tls),
+        leadership: leadership.clone(),
+        fit: is_fit.clone(),
+        namespaces,
+        began: Instant::now(),
+    };
+    let leases = Api::namespaced(client, &args.own.namespace);
 
     let mut parts = Parts::new(stop);
     parts.start("the certificates", |stop| endless(certificates.run(stop)));
@@ -76,7 +96,7 @@ pub async fn run(args: Args, log_format: LogFormat, stop: CancellationToken) -> 
     parts.start("the webhooks", |stop| endless(server::serve(listeners.webhook, tls, webhooks.router(), stop)));
     parts.start("metrics and health", |stop| admin::serve(listeners.admin, admin, stop));
     parts.start("the driver", |stop| cluster::run(cluster, stop));
-    parts.start_last("the lease", |stop| endless(lease::run(leases, candidate(&args), claim, stop)));
+    parts.start_last("the lease", |stop| endless(lease::run(leases, candidate(&args), is_fit, claim, stop)));
     parts.run().await
 }
 
@@ -86,7 +106,17 @@ fn grpc_tls(tls: &Arc<Tls>) -> TlsSource {
 }
 
 fn candidate(args: &Args) -> lease::Settings {
-    lease::Settings { name: args.lease.clone(), identity: args.pod_name.clone(), address: args.own_address() }
+    lease::Settings { name: args.own.lease.clone(), identity: args.pod_name.clone(), address: args.own_address() }
+}
+
+fn owner(args: &Args) -> lease::owner::Settings {
+    lease::owner::Settings {
+        holder: args.own.holder(),
+        scope: args.watched.scope(),
+        own_namespace: args.own.namespace.clone(),
+        own_lease: args.own.lease.clone(),
+        instance: args.pod_name.clone(),
+    }
 }
 
 struct Listeners {

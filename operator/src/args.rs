@@ -20,8 +20,39 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator.
     Run(Box<Args>),
-    /// Let go of all Plugins, so that they can be deleted without an operator.
-    Release(Watched),
+    /// Remove what an operator that is uninstalled leaves behind: its claims on namespaces, and its certificates.
+    Release(Release),
+}
+
+/// What an operator that is removed leaves behind.
+#[derive(Clone, Debug, Options)]
+pub struct Release {
+    #[command(flatten)]
+    pub watched: Watched,
+    #[command(flatten)]
+    pub own: Own,
+}
+
+/// Which operator it is.
+#[derive(Clone, Debug, Options)]
+pub struct Own {
+    /// The namespace that the operator runs in.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "rockstar-system")]
+    pub namespace: String,
+    /// The name of its release: with the namespace it tells this operator from others.
+    #[arg(long, env = "ROCKSTAR_RELEASE", default_value = "rockstar")]
+    pub release: String,
+    /// The Lease by which one replica leads.
+    #[arg(long, env = "ROCKSTAR_LEASE", default_value = "rockstar-operator")]
+    pub lease: String,
+}
+
+impl Own {
+    /// As the owner of namespaces.
+    #[must_use]
+    pub fn holder(&self) -> String {
+        format!("{}/{}", self.namespace, self.release)
+    }
 }
 
 /// What is looked after.
@@ -35,9 +66,8 @@ pub struct Watched {
 /// How the operator runs.
 #[derive(Clone, Debug, Options)]
 pub struct Args {
-    /// The namespace that the operator runs in.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "rockstar-system")]
-    pub namespace: String,
+    #[command(flatten)]
+    pub own: Own,
     /// The name of this replica's pod.
     #[arg(long, env = "POD_NAME")]
     pub pod_name: String,
@@ -49,9 +79,6 @@ pub struct Args {
     /// The Service of the operator.
     #[arg(long, env = "ROCKSTAR_SERVICE", default_value = "rockstar-operator")]
     pub service: String,
-    /// The Lease by which one replica leads.
-    #[arg(long, env = "ROCKSTAR_LEASE", default_value = "rockstar-operator")]
-    pub lease: String,
     /// The MutatingWebhookConfiguration that gets the certificate authority.
     #[arg(long, env = "ROCKSTAR_MUTATING_WEBHOOK", default_value = "rockstar-operator")]
     pub mutating_webhook: String,
@@ -124,7 +151,7 @@ impl Args {
             image: self.sidecar_image.clone(),
             image_pull_policy: self.sidecar_image_pull_policy.clone(),
             resources: self.sidecar_resources.clone(),
-            control_url: format!("https://{}.{}.svc:{port}", self.service, self.namespace),
+            control_url: format!("https://{}.{}.svc:{port}", self.service, self.own.namespace),
             insecure_registries: registries.cloned().collect(),
             log_format: log_format.name().into(),
         }

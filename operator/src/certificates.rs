@@ -10,6 +10,8 @@ pub mod publish;
 mod store;
 pub mod tls;
 
+pub(crate) use store::SECRET;
+
 use crate::api::CallError;
 use decide::{Facts, Step, decide};
 use issue::IssueError;
@@ -19,10 +21,14 @@ use kube::Client;
 use std::{sync::Arc, time::Duration};
 use store::{Store, Stored};
 use tls::{Tls, TlsError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-const LOOK: Duration = Duration::from_secs(30);
+/// What another replica made is followed so soon: until then this one would serve with the authority before.
+const LOOK: Duration = Duration::from_secs(5);
+/// An authority takes over only after this process has handed its certificate out for so long: the operator may have been
+/// away while it should have been.
+const HANDED_OUT: Duration = Duration::from_secs(600);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const ATTEMPTS: usize = 5;
 
@@ -54,7 +60,7 @@ impl Certificates {
     pub async fn start(client: Client, namespace: &str, service: &str) -> Result<Self, CertificateError> {
         let store = Store::new(client, namespace);
         let names = names(namespace, service);
-        let keyring = settle(&store, &names).await?;
+        let keyring = settle(&store, &names, false).await?;
         let tls = Arc::new(Tls::new(&keyring)?);
         Ok(Self { store, names, tls })
     }
@@ -66,19 +72,20 @@ impl Certificates {
 
     /// Renews in time, and follows what other replicas renewed, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
+        let began = Instant::now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(LOOK) => {}
             }
-            if let Err(error) = self.refresh().await {
+            if let Err(error) = self.refresh(began.elapsed() >= HANDED_OUT).await {
                 tracing::warn!(%error, "the certificates could not be looked after; the present ones stay");
             }
         }
     }
 
-    async fn refresh(&self) -> Result<(), CertificateError> {
-        let keyring = settle(&self.store, &self.names).await?;
+    async fn refresh(&self, is_handed_out: bool) -> Result<(), CertificateError> {
+        let keyring = settle(&self.store, &self.names, is_handed_out).await?;
         Ok(self.tls.replace(&keyring)?)
     }
 }
@@ -90,12 +97,12 @@ fn names(namespace: &str, service: &str) -> Vec<String> {
 }
 
 /// Does what is due, one step after the other; who loses a race looks again.
-async fn settle(store: &Store, names: &[String]) -> Result<Keyring, CertificateError> {
+async fn settle(store: &Store, names: &[String], is_handed_out: bool) -> Result<Keyring, CertificateError> {
     for _ in 0..ATTEMPTS {
         let Stored { keyring, secret } = store.read().await?;
         let now = Timestamp::now().as_second();
         let facts = keyring.as_ref().map(Facts::of);
-        let step = decide(facts.as_ref(), names, now);
+        let step = decide(facts.as_ref(), names, now, is_handed_out);
         let next = match (step, keyring) {
             (Step::Nothing, Some(keyring)) => return Ok(keyring),
             (step, keyring) => issue::perform(step, keyring, names, now)?,

@@ -9,6 +9,7 @@ use crate::{
     },
     driver::{Driver, Tools, clock::Clock, metrics::DriverMetrics},
     leadership::Leadership,
+    lease::owner,
     namespaces::Namespaces,
     scope::Scope,
     world::kubernetes::Kubernetes,
@@ -30,6 +31,8 @@ pub struct Options {
     pub tls: TlsSource,
     pub metrics: DriverMetrics,
     pub namespaces: Namespaces,
+    /// By what namespaces are claimed; None: they need not be.
+    pub owner: Option<owner::Settings>,
     /// Set while this replica sees the cluster as it is, so that it may lead.
     pub fit: watch::Sender<bool>,
 }
@@ -53,19 +56,26 @@ pub enum ClusterError {
 /// # Errors
 /// With what failed.
 pub async fn run(options: Options, stop: CancellationToken) -> Result<(), ClusterError> {
-    let Options { client, scope, instance, leadership, listener, tls, metrics, namespaces, fit } = options;
+    let Options { client, scope, instance, leadership, listener, tls, metrics, namespaces, owner, fit } = options;
     let bells = namespaces.bells();
-    let (world, mut watches) = Kubernetes::start(client.clone(), &scope, namespaces, &instance);
+    let (world, mut watches) = Kubernetes::start(client.clone(), &scope, namespaces.clone(), &instance);
     let world = Arc::new(world);
     let hub = Hub::new(bells.clone());
-    let authenticator = Arc::new(TokenReviews::new(client));
+    let authenticator = Arc::new(TokenReviews::new(client.clone()));
     let service = ControlService::new(Arc::clone(&hub), authenticator, Arc::clone(&world) as _, leadership.clone());
     let tools = Tools { world: Arc::clone(&world) as _, hub, bells, metrics, clock: Clock::system() };
-    let driver = Driver::new(tools, leadership);
+    let driver = Driver::new(tools, leadership.clone());
+    let claiming = async {
+        match owner {
+            Some(settings) => owner::run(client, settings, namespaces, || world.inhabited(), leadership).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         served = server::serve_tls(service, listener, tls, stop) => Ok(served?),
         () = drive(&world, driver) => Ok(()),
         () = world.report_fitness(&fit) => Ok(()),
+        () = claiming => Ok(()),
         () = watches.ended() => Err(ClusterError::WatchEnded),
     }
 }

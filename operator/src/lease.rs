@@ -5,6 +5,7 @@
 //! may take it.
 
 mod decide;
+pub mod owner;
 mod record;
 
 use crate::{
@@ -40,9 +41,15 @@ pub struct Settings {
     pub address: String,
 }
 
-/// Takes part until `stop`, then gives the claim back.
-pub async fn run(api: Api<Lease>, settings: Settings, leadership: watch::Sender<Leadership>, stop: CancellationToken) {
-    let mut election = Election::new(api, settings, leadership);
+/// Takes part until `stop`, then gives the claim back. Stands for it, and keeps it, only while `fit`.
+pub async fn run(
+    api: Api<Lease>,
+    settings: Settings,
+    fit: watch::Receiver<bool>,
+    leadership: watch::Sender<Leadership>,
+    stop: CancellationToken,
+) {
+    let mut election = Election::new(api, settings, fit, leadership);
     loop {
         tokio::select! {
             biased;
@@ -65,6 +72,7 @@ struct Election {
     api: Api<Lease>,
     name: String,
     candidate: Candidate,
+    fit: watch::Receiver<bool>,
     leadership: watch::Sender<Leadership>,
     observed: Observed,
     /// Until when we lead.
@@ -72,10 +80,15 @@ struct Election {
 }
 
 impl Election {
-    fn new(api: Api<Lease>, settings: Settings, leadership: watch::Sender<Leadership>) -> Self {
+    fn new(
+        api: Api<Lease>,
+        settings: Settings,
+        fit: watch::Receiver<bool>,
+        leadership: watch::Sender<Leadership>,
+    ) -> Self {
         let Settings { name, identity, address } = settings;
         let candidate = Candidate { identity, address, duration: DURATION };
-        Self { api, name, candidate, leadership, observed: Observed::nothing(Instant::now()), claim: None }
+        Self { api, name, candidate, fit, leadership, observed: Observed::nothing(Instant::now()), claim: None }
     }
 
     /// One look at the lease, what follows from it, and the pause until the next.
@@ -96,9 +109,19 @@ impl Election {
     async fn step(&mut self) -> Result<(), CallError> {
         let seen = found(call(format!("read lease {}", self.name), self.api.get(&self.name)).await)?;
         self.observed.update(seen, Instant::now());
+        let is_fit = *self.fit.borrow();
         match decide(&self.observed, &self.candidate.identity, Instant::now()) {
-            Decision::Take => self.take().await,
-            Decision::Renew => self.renew().await,
+            Decision::Take if is_fit => self.take().await,
+            Decision::Renew if is_fit => self.renew().await,
+            Decision::Take => {
+                self.resign();
+                Ok(())
+            }
+            Decision::Renew => {
+                tracing::warn!("this replica does not see the cluster as it is; another one may lead");
+                self.resign();
+                self.give_back().await
+            }
             Decision::Wait => {
                 self.follow();
                 Ok(())
@@ -163,14 +186,23 @@ impl Election {
         });
     }
 
-    /// Ends the claim first, then lets the others know, so that they need not wait.
-    async fn leave(mut self) {
-        let held = self.claim.take().is_some();
+    /// Ends the claim here, before anybody else may take it.
+    fn resign(&mut self) {
+        self.claim = None;
         self.publish(Leadership::Following { address: String::new() });
-        let Some(lease) = self.observed.lease().filter(|_| held) else { return };
+    }
+
+    /// Lets the others know, so that they need not wait.
+    async fn give_back(&mut self) -> Result<(), CallError> {
+        let Some(lease) = self.observed.lease() else { return Ok(()) };
         let lease = record::released(lease);
-        let (what, parameters) = (format!("release lease {}", self.name), PostParams::default());
-        if let Err(error) = call(what, self.api.replace(&self.name, &parameters, &lease)).await {
+        self.write(lease).await
+    }
+
+    async fn leave(mut self) {
+        let was_held = self.claim.is_some();
+        self.resign();
+        if was_held && let Err(error) = self.give_back().await {
             tracing::info!(%error, "the claim lapses by itself");
         }
     }

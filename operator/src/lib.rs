@@ -7,6 +7,7 @@ pub mod app;
 pub mod args;
 pub mod certificates;
 pub mod cluster;
+mod connections;
 pub mod control;
 pub mod dev;
 pub mod driver;

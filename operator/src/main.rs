@@ -32,7 +32,9 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => Ok(app::run(*args, cli.log_format, stopped_by_signal()?).await?),
-        Command::Release(watched) => Ok(release::run(&Client::try_default().await?, &watched.scope()).await?),
+        Command::Release(left) => {
+            Ok(release::run(&Client::try_default().await?, &left.watched.scope(), &left.own).await?)
+        }
     }
 }
 

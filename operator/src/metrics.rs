@@ -1,6 +1,7 @@
 //! The operator's own metrics; other parts add theirs to the same registry. No I/O.
 
-use prometheus::{Encoder, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use crate::namespaces::Held;
+use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -9,6 +10,7 @@ pub struct Metrics {
     leading: IntGauge,
     certificate_ends: IntGauge,
     reviews: IntCounterVec,
+    held_namespaces: IntGaugeVec,
 }
 
 impl Metrics {
@@ -23,10 +25,16 @@ impl Metrics {
         )?;
         let reviews = Opts::new("rockstar_plugin_operator_reviews", "Objects that the webhooks were asked about");
         let reviews = IntCounterVec::new(reviews, &["kind", "result"])?;
+        let held = Opts::new(
+            "rockstar_plugin_operator_held_namespaces",
+            "Namespaces in which nothing is done, because they cannot be read or another operator owns them",
+        );
+        let held_namespaces = IntGaugeVec::new(held, &["reason"])?;
+        registry.register(Box::new(held_namespaces.clone()))?;
         registry.register(Box::new(leading.clone()))?;
         registry.register(Box::new(certificate_ends.clone()))?;
         registry.register(Box::new(reviews.clone()))?;
-        Ok(Self { registry, leading, certificate_ends, reviews })
+        Ok(Self { registry, leading, certificate_ends, reviews, held_namespaces })
     }
 
     /// For what others measure.
@@ -41,6 +49,14 @@ impl Metrics {
 
     pub fn set_certificate_end(&self, seconds: i64) {
         self.certificate_ends.set(seconds);
+    }
+
+    pub fn set_held_namespaces(&self, held: Held) {
+        let set = |reason: &str, count: usize| {
+            self.held_namespaces.with_label_values(&[reason]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        set("Unreadable", held.unreadable);
+        set("NamespaceOwned", held.owned_by_others);
     }
 
     pub(crate) fn reviewed(&self, kind: &str, result: &str) {

@@ -7,7 +7,7 @@ mod review;
 pub mod server;
 mod surroundings;
 
-use crate::{certificates::publish::Publisher, injector::Settings, metrics::Metrics};
+use crate::{certificates::publish::Publisher, injector::Settings, metrics::Metrics, namespaces::Namespaces};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
@@ -35,6 +35,7 @@ struct Inner {
     injector: Settings,
     publisher: Publisher,
     metrics: Metrics,
+    namespaces: Namespaces,
 }
 
 impl std::fmt::Debug for Inner {
@@ -45,8 +46,14 @@ impl std::fmt::Debug for Inner {
 
 impl Webhooks {
     #[must_use]
-    pub fn new(client: Client, injector: Settings, publisher: Publisher, metrics: Metrics) -> Self {
-        Self { inner: Arc::new(Inner { client, injector, publisher, metrics }) }
+    pub fn new(
+        client: Client,
+        injector: Settings,
+        publisher: Publisher,
+        metrics: Metrics,
+        namespaces: Namespaces,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { client, injector, publisher, metrics, namespaces }) }
     }
 
     /// The paths that the webhook configurations name.

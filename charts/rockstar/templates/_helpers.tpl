@@ -48,7 +48,7 @@ matchExpressions:
   verbs: [update]
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [list, watch, create, delete]
+  verbs: [get, list, watch, create, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch]
@@ -65,4 +65,12 @@ matchExpressions:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+# Which operator the namespace belongs to.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [rockstar-owner]
+  verbs: [get, update]
 {{- end }}

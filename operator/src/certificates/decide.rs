@@ -58,13 +58,14 @@ impl Facts {
     }
 }
 
-pub(super) fn decide(facts: Option<&Facts>, names: &[String], now: i64) -> Step {
+/// `is_handed_out`: a successor's certificate was handed out for long enough by this process.
+pub(super) fn decide(facts: Option<&Facts>, names: &[String], now: i64, is_handed_out: bool) -> Step {
     let Some(facts) = facts else { return Step::Create };
     if facts.authority_ends <= now {
         return Step::Create;
     }
     match facts.staged_since {
-        Some(since) if now - since >= NOTICE => return Step::Promote,
+        Some(since) if now - since >= NOTICE && is_handed_out => return Step::Promote,
         None if facts.authority_ends - now < SUCCESSION => return Step::Stage,
         _ => {}
     }
@@ -102,7 +103,7 @@ mod tests {
     fn step(change: impl FnOnce(&mut Facts)) -> Step {
         let mut facts = healthy();
         change(&mut facts);
-        decide(Some(&facts), &names(), NOW)
+        decide(Some(&facts), &names(), NOW, true)
     }
 
     #[test]
@@ -123,12 +124,14 @@ mod tests {
 
     #[test]
     fn an_authority_has_a_successor_that_waits_until_it_is_known() {
-        assert_eq!(decide(None, &names(), NOW), Step::Create);
+        assert_eq!(decide(None, &names(), NOW, true), Step::Create);
         let ageing = |f: &mut Facts| f.authority_ends = NOW + SUCCESSION - 1;
         assert_eq!(step(ageing), Step::Stage);
         assert_eq!(step(|f| (ageing(f), f.staged_since = Some(NOW)).1), Step::Nothing);
         assert_eq!(step(|f| (ageing(f), f.staged_since = Some(NOW - NOTICE)).1), Step::Promote);
         assert_eq!(step(|f| f.previous_ends = Some(NOW)), Step::Forget);
+        let staged = Facts { authority_ends: NOW + 1, staged_since: Some(NOW - 9 * NOTICE), ..healthy() };
+        assert_eq!(decide(Some(&staged), &names(), NOW, false), Step::Nothing, "the operator was away");
     }
 
     #[test]

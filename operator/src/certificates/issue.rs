@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn next(keyring: Option<Keyring>, now: i64) -> (Step, Keyring) {
-        let step = decide(keyring.as_ref().map(Facts::of).as_ref(), &names(), now);
+        let step = decide(keyring.as_ref().map(Facts::of).as_ref(), &names(), now, true);
         (step, perform(step, keyring, &names(), now).unwrap())
     }
 

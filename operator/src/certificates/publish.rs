@@ -5,6 +5,7 @@ use super::tls::Tls;
 use crate::{
     api::{CallError, call, found},
     leadership::Leadership,
+    namespaces::Namespaces,
     scope::Scope,
 };
 use k8s_openapi::{
@@ -49,6 +50,7 @@ pub struct Publisher {
     tls: Arc<Tls>,
     scope: Scope,
     webhooks: WebhookNames,
+    namespaces: Namespaces,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -59,8 +61,14 @@ impl std::fmt::Debug for Publisher {
 
 impl Publisher {
     #[must_use]
-    pub const fn new(client: Client, tls: Arc<Tls>, scope: Scope, webhooks: WebhookNames) -> Self {
-        Self { client, tls, scope, webhooks }
+    pub const fn new(
+        client: Client,
+        tls: Arc<Tls>,
+        scope: Scope,
+        webhooks: WebhookNames,
+        namespaces: Namespaces,
+    ) -> Self {
+        Self { client, tls, scope, webhooks, namespaces }
     }
 
     /// Looks after all of it while this replica leads, until `stop`.
@@ -81,23 +89,19 @@ impl Publisher {
     async fn publish(&self) {
         warn(self.mutating().await);
         warn(self.validating().await);
-        match self.namespaces().await {
-            Ok(namespaces) => {
-                for namespace in namespaces {
-                    warn(self.publish_bundle(&namespace).await);
-                }
+        for api in self.scope.apis::<PluginHost>(&self.client) {
+            match with_hosts(&api).await {
+                Ok(namespaces) => self.publish_bundles(namespaces).await,
+                Err(error) => warn(Err(error)),
             }
-            Err(error) => warn(Err(error)),
         }
     }
 
-    async fn namespaces(&self) -> Result<BTreeSet<String>, CallError> {
-        let mut namespaces = BTreeSet::new();
-        for api in self.scope.apis::<PluginHost>(&self.client) {
-            let hosts = call("list plugin hosts", api.list_metadata(&ListParams::default().match_any())).await?;
-            namespaces.extend(hosts.items.iter().filter_map(ResourceExt::namespace));
+    /// A namespace of another operator has that one's bundle.
+    async fn publish_bundles(&self, namespaces: BTreeSet<String>) {
+        for namespace in namespaces.iter().filter(|namespace| self.namespaces.owns(namespace)) {
+            warn(self.publish_bundle(namespace).await);
         }
-        Ok(namespaces)
     }
 
     /// Sees to it that the namespace has a bundle; which one is the leader's business.
@@ -162,6 +166,11 @@ impl Publisher {
     ) -> Option<Patch<Value>> {
         ca_bundles(&self.tls.bundle(), webhooks).map(Patch::Strategic)
     }
+}
+
+async fn with_hosts(api: &Api<PluginHost>) -> Result<BTreeSet<String>, CallError> {
+    let hosts = call("list plugin hosts", api.list_metadata(&ListParams::default().match_any())).await?;
+    Ok(hosts.items.iter().filter_map(ResourceExt::namespace).collect())
 }
 
 async fn patched<K>(api: &Api<K>, name: &str, patch: &Patch<Value>, what: String) -> Result<(), CallError>

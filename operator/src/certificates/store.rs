@@ -9,7 +9,8 @@ use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::me
 use kube::{Api, Client, api::PostParams};
 use std::collections::BTreeMap;
 
-const NAME: &str = "rockstar-operator-tls";
+/// The Secret in the operator's namespace.
+pub(crate) const SECRET: &str = "rockstar-operator-tls";
 const DESCRIPTION: (&str, &str) =
     ("kubernetes.io/description", "Made and renewed by rockstar-operator. Deleted, it is made anew.");
 
@@ -36,15 +37,15 @@ impl Store {
     }
 
     pub(super) async fn read(&self) -> Result<Stored, CallError> {
-        let secret = found(call(format!("read secret {NAME}"), self.api.get(NAME)).await)?;
+        let secret = found(call(format!("read secret {SECRET}"), self.api.get(SECRET)).await)?;
         Ok(Stored { keyring: secret.as_ref().and_then(understood), secret })
     }
 
     pub(super) async fn write(&self, old: Option<Secret>, keyring: &Keyring) -> Result<(), CallError> {
-        let (what, parameters) = (format!("write secret {NAME}"), PostParams::default());
+        let (what, parameters) = (format!("write secret {SECRET}"), PostParams::default());
         let secret = filled(old, keyring);
         if secret.metadata.resource_version.is_some() {
-            call(what, self.api.replace(NAME, &parameters, &secret)).await?;
+            call(what, self.api.replace(SECRET, &parameters, &secret)).await?;
         } else {
             call(what, self.api.create(&parameters, &secret)).await?;
         }
@@ -63,7 +64,7 @@ fn texts(secret: &Secret) -> BTreeMap<String, String> {
 
 fn filled(old: Option<Secret>, keyring: &Keyring) -> Secret {
     let mut secret = old.unwrap_or_else(|| Secret {
-        metadata: ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() },
+        metadata: ObjectMeta { name: Some(SECRET.into()), ..ObjectMeta::default() },
         ..Secret::default()
     });
     secret.metadata.managed_fields = None;

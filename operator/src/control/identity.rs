@@ -2,9 +2,11 @@
 
 use crate::host::HostKey;
 use async_trait::async_trait;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use kube::{Api, api::PostParams};
 use rockstar_crds::names::TOKEN_AUDIENCE;
+use serde::Deserialize;
 use std::time::Duration;
 
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +37,11 @@ pub enum IdentityError {
 #[async_trait]
 pub trait Authenticator: Send + Sync + 'static {
     async fn identify(&self, token: &str) -> Result<Identity, IdentityError>;
+
+    /// Whose the token says it is, which proves nothing: it tells only in which queue its bearer waits.
+    fn claimed(&self, _token: &str) -> Option<Identity> {
+        None
+    }
 }
 
 /// Tells which host a pod belongs to.
@@ -71,6 +78,32 @@ impl Authenticator for TokenReviews {
         let created = tokio::time::timeout(REVIEW_TIMEOUT, self.api.create(&params, &review)).await;
         identity_of(created.map_err(|_| IdentityError::Timeout)?.map_err(|e| IdentityError::Review(Box::new(e)))?)
     }
+
+    fn claimed(&self, token: &str) -> Option<Identity> {
+        let payload = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+        let claims: Claims = serde_json::from_slice(&payload).ok()?;
+        let Bound { namespace, pod } = claims.kubernetes;
+        Some(Identity { namespace, pod: pod.name, uid: pod.uid })
+    }
+}
+
+/// What a service account token says that is bound to a pod.
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Bound,
+}
+
+#[derive(Deserialize)]
+struct Bound {
+    namespace: String,
+    pod: BoundPod,
+}
+
+#[derive(Deserialize)]
+struct BoundPod {
+    name: String,
+    uid: String,
 }
 
 fn identity_of(review: TokenReview) -> Result<Identity, IdentityError> {
@@ -118,5 +151,22 @@ mod tests {
         assert!(matches!(identity_of(review(other_audience)), Err(IdentityError::Refused(_))));
         let no_pod = json!({"authenticated": true, "audiences": [TOKEN_AUDIENCE], "user": {"username": "system:serviceaccount:a:b"}});
         assert!(matches!(identity_of(review(no_pod)), Err(IdentityError::NotAPod)));
+    }
+
+    #[tokio::test]
+    async fn a_token_claims_its_pod() {
+        let reviews = TokenReviews::new(kube::Client::new(
+            tower::service_fn(async |_: http::Request<kube::client::Body>| {
+                Ok::<_, std::convert::Infallible>(http::Response::new(kube::client::Body::empty()))
+            }),
+            "default",
+        ));
+        let token =
+            |claims: serde_json::Value| format!("e30.{}.sig", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let bound = json!({"kubernetes.io": {"namespace": "shop", "pod": {"name": "web-1", "uid": "u1"}, "node": {}}});
+        let expected = Identity { namespace: "shop".into(), pod: "web-1".into(), uid: "u1".into() };
+        assert_eq!(reviews.claimed(&token(bound)), Some(expected));
+        assert_eq!(reviews.claimed(&token(json!({"kubernetes.io": {"namespace": "shop"}}))), None);
+        assert_eq!(reviews.claimed("opaque"), None);
     }
 }

@@ -1,14 +1,14 @@
 //! Listens for control streams, on a Unix socket or over TLS. I/O: sockets.
 
 use super::service::ControlService;
+use crate::connections::Connections;
 use futures::Stream;
 use rockstar_proto::control::control_server::ControlServer;
 use std::{future::Future, io, path::Path, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream, UnixListener},
-    sync::{Semaphore, mpsc},
-    task::JoinSet,
+    sync::mpsc,
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -17,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Server, server::Connected};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HANDSHAKES_AT_ONCE: usize = 64;
+/// A handshake is over in milliseconds, so that the oldest of so many is one of a peer that says nothing.
+const MAX_HANDSHAKES: usize = 1024;
+/// Connections that wait to be served.
+const READY_QUEUE: usize = 64;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What one sidecar may say at once: a report of 256 plugins with their errors fits well.
@@ -71,7 +74,7 @@ pub async fn serve_tls(
     tls: TlsSource,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    let (ready, connections) = mpsc::channel(HANDSHAKES_AT_ONCE);
+    let (ready, connections) = mpsc::channel(READY_QUEUE);
     let accepting = accept_loop(listener, tls, ready);
     tokio::select! {
         served = serve(service, ReceiverStream::new(connections), stop.cancelled_owned()) => served,
@@ -102,23 +105,18 @@ type Ready = mpsc::Sender<io::Result<TlsStream<TcpStream>>>;
 
 /// Shakes hands beside accepting, so that a slow peer delays nobody.
 async fn accept_loop(listener: TcpListener, tls: TlsSource, ready: Ready) {
-    let slots = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
-    let mut handshakes = JoinSet::new();
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+    let mut handshakes = Connections::new(MAX_HANDSHAKES);
+    loop {
         match listener.accept().await {
             Ok((socket, _)) => {
                 let (acceptor, ready) = (TlsAcceptor::from(tls()), ready.clone());
-                handshakes.spawn(async move {
-                    let _slot = slot;
-                    handshake(acceptor, socket, ready).await;
-                });
+                handshakes.add(|_| handshake(acceptor, socket, ready));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a control connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        while handshakes.try_join_next().is_some() {}
     }
 }
 

@@ -12,12 +12,13 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use rand::Rng;
 use rockstar_proto::control::{
     FromInstance, Hello, Moved, Report, ToInstance, control_server::Control, from_instance::Message, to_instance,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     time::{Instant, timeout_at},
 };
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
@@ -31,6 +32,13 @@ const POD_SEEN_INTERVAL: Duration = Duration::from_millis(100);
 const ADMISSION_INTERVAL: Duration = Duration::from_millis(2);
 const ADMITTED_AT_ONCE: usize = 32;
 const ADMISSION_QUEUE: usize = 2_000;
+const STRANGER_INTERVAL: Duration = Duration::from_millis(20);
+const STRANGERS_AT_ONCE: usize = 8;
+const STRANGER_QUEUE: usize = 256;
+const MAX_UNSEEN: usize = 1_024;
+/// How long a sidecar is kept waiting for a leader to be known; it waits 15 s for its stream.
+const MIN_PATIENCE: Duration = Duration::from_secs(5);
+const MAX_PATIENCE: Duration = Duration::from_secs(12);
 
 /// The service.
 #[derive(Clone)]
@@ -39,7 +47,12 @@ pub struct ControlService {
     authenticator: Arc<dyn Authenticator>,
     membership: Arc<dyn Membership>,
     leadership: watch::Receiver<Leadership>,
-    pacer: Arc<Pacer>,
+    /// For pods that are known as some host's.
+    members: Arc<Pacer>,
+    /// For all others.
+    strangers: Arc<Pacer>,
+    /// Places for those whose pod has yet to appear.
+    unseen: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for ControlService {
@@ -56,29 +69,66 @@ impl ControlService {
         membership: Arc<dyn Membership>,
         leadership: watch::Receiver<Leadership>,
     ) -> Self {
-        let pacer = Arc::new(Pacer::new(ADMISSION_INTERVAL, ADMITTED_AT_ONCE, ADMISSION_QUEUE));
-        Self { hub, authenticator, membership, leadership, pacer }
+        Self {
+            hub,
+            authenticator,
+            membership,
+            leadership,
+            members: Arc::new(Pacer::new(ADMISSION_INTERVAL, ADMITTED_AT_ONCE, ADMISSION_QUEUE)),
+            strangers: Arc::new(Pacer::new(STRANGER_INTERVAL, STRANGERS_AT_ONCE, STRANGER_QUEUE)),
+            unseen: Arc::new(Semaphore::new(MAX_UNSEEN)),
+        }
     }
 
+    /// Those whose pod is known have a queue of their own, so that strangers delay none of them. Nobody holds a turn
+    /// while its pod has yet to appear.
     async fn identify(&self, token: &str) -> Result<(Identity, HostKey), Status> {
-        let _turn = self.pacer.turn().await.ok_or_else(|| Status::unavailable("too many sidecars wait; try again"))?;
-        let pod = self.authenticator.identify(token).await.map_err(refusal)?;
-        let host = self.host_of(&pod).await?;
+        let claimed = self.authenticator.claimed(token);
+        let is_known = match &claimed {
+            Some(pod) => self.host_of(pod).await.is_some(),
+            None => false,
+        };
+        let lane = if is_known { &self.members } else { &self.strangers };
+        let pod = {
+            let _turn = lane.turn().await.ok_or_else(|| Status::unavailable("too many sidecars wait; try again"))?;
+            self.authenticator.identify(token).await.map_err(refusal)?
+        };
+        let host = match claimed {
+            Some(_) => self.membership.host_of(&pod),
+            None => self.host_of(&pod).await,
+        };
+        let label = rockstar_crds::names::HOST_LABEL;
+        let unknown = || format!("pod {}/{} is not known as a pod with the label {label}", pod.namespace, pod.pod);
+        let host = host.ok_or_else(|| Status::failed_precondition(unknown()))?;
         Ok((pod, host))
     }
 
-    async fn host_of(&self, pod: &Identity) -> Result<HostKey, Status> {
+    /// Waits for a new pod to appear, if not too many wait already.
+    async fn host_of(&self, pod: &Identity) -> Option<HostKey> {
+        if let Some(host) = self.membership.host_of(pod) {
+            return Some(host);
+        }
+        let _place = self.unseen.try_acquire().ok()?;
         let give_up = Instant::now() + POD_SEEN_TIMEOUT;
-        loop {
-            if let Some(host) = self.membership.host_of(pod) {
-                return Ok(host);
-            }
-            if Instant::now() >= give_up {
-                let label = rockstar_crds::names::HOST_LABEL;
-                let text = format!("pod {}/{} is not known as a pod with the label {label}", pod.namespace, pod.pod);
-                return Err(Status::failed_precondition(text));
-            }
+        while Instant::now() < give_up {
             tokio::time::sleep(POD_SEEN_INTERVAL).await;
+            if let Some(host) = self.membership.host_of(pod) {
+                return Some(host);
+            }
+        }
+        None
+    }
+
+    /// Where to go instead; None: this replica leads. While nobody does, the answer is held back: it would only make all
+    /// sidecars ask again at once.
+    async fn elsewhere(&self) -> Option<String> {
+        let mut leadership = self.leadership.clone();
+        let is_known = |now: &Leadership| !matches!(now, Leadership::Following { address } if address.is_empty());
+        let patience = rand::rng().random_range(MIN_PATIENCE..MAX_PATIENCE);
+        drop(tokio::time::timeout(patience, leadership.wait_for(is_known)).await);
+        match &*self.leadership.borrow() {
+            Leadership::Leading => None,
+            Leadership::Following { address } => Some(address.clone()),
         }
     }
 }
@@ -104,8 +154,8 @@ impl Control for ControlService {
     type AttachStream = BoxStream<'static, Result<ToInstance, Status>>;
 
     async fn attach(&self, request: Request<Streaming<FromInstance>>) -> Result<Response<Self::AttachStream>, Status> {
-        if let Leadership::Following { address } = &*self.leadership.borrow() {
-            return Ok(Response::new(stream::iter([Ok(moved(address.clone()))]).boxed()));
+        if let Some(address) = self.elsewhere().await {
+            return Ok(Response::new(stream::iter([Ok(moved(address))]).boxed()));
         }
         let (pod, host) = self.identify(bearer(request.metadata())?).await?;
         let opening = Opening {

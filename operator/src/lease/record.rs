@@ -15,6 +15,7 @@ const ADDRESS: &str = "plugins.rockstar-framework.dev/address";
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
     pub(super) identity: String,
+    /// Where sidecars reach it; empty: nobody needs to.
     pub(super) address: String,
     pub(super) duration: Duration,
 }
@@ -23,7 +24,7 @@ impl Candidate {
     pub(super) fn taken(&self, old: Option<&Lease>, name: &str) -> Lease {
         let mut metadata = old.map_or_else(|| named(name), |old| old.metadata.clone());
         metadata.managed_fields = None;
-        metadata.annotations.get_or_insert_default().insert(ADDRESS.into(), self.address.clone());
+        self.address(&mut metadata);
         let before = old.and_then(|old| old.spec.as_ref());
         let now = MicroTime(Timestamp::now());
         let spec = LeaseSpec {
@@ -40,9 +41,15 @@ impl Candidate {
     pub(super) fn renewed(&self, old: &Lease) -> Lease {
         let mut lease = old.clone();
         lease.metadata.managed_fields = None;
-        lease.metadata.annotations.get_or_insert_default().insert(ADDRESS.into(), self.address.clone());
+        self.address(&mut lease.metadata);
         lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
         lease
+    }
+
+    fn address(&self, metadata: &mut ObjectMeta) {
+        if !self.address.is_empty() {
+            metadata.annotations.get_or_insert_default().insert(ADDRESS.into(), self.address.clone());
+        }
     }
 }
 

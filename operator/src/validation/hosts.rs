@@ -21,6 +21,9 @@ pub fn host(object: &PluginHost) -> Opinion {
 #[must_use]
 pub fn host_deletion(object: &PluginHost, plugins: usize) -> Opinion {
     let name = object.metadata.name.as_deref().unwrap_or_default();
-    let warning = format!("{plugins} plugins name the host '{name}': no pod runs them until there is one again");
+    let warning = format!(
+        "{plugins} plugins name the host '{name}': what runs goes on, and what is deleted, disabled or revoked is still \
+         taken away; nothing new starts until there is one again"
+    );
     Opinion { warnings: (plugins > 0).then_some(warning).into_iter().collect(), ..Opinion::default() }
 }

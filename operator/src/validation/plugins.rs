@@ -7,7 +7,7 @@ use rockstar_core::{
     permission,
     resolve::ResolveError,
 };
-use rockstar_crds::{FieldError, Plugin, PluginHostSpec, PluginSpec, names::FORCE_DELETE};
+use rockstar_crds::{FieldError, Plugin, PluginHostSpec, PluginSpec};
 use std::fmt::Display;
 
 /// A Plugin that is made or changed.
@@ -42,7 +42,7 @@ pub fn plugin_deletion(object: &Plugin, around: &Surroundings) -> Opinion {
         return Opinion::default();
     }
     let warning = format!(
-        "plugin '{name}' is required by {}: it stays until they are gone, or until the annotation {FORCE_DELETE} is \"true\"",
+        "plugin '{name}' is required by {}: it is unloaded all the same; they keep running without it",
         dependents.join(", ")
     );
     Opinion { warnings: vec![warning], ..Opinion::default() }

@@ -136,8 +136,8 @@ fn deleting_warns_of_those_who_require_it() {
         ..complete()
     };
     let opinion = plugin_deletion(&plugin_with(|_| ()), &around);
-    let expected = "plugin 'auth-plugin' is required by 'user-plugin': it stays until they are gone, \
-                    or until the annotation plugins.rockstar-framework.dev/force-delete is \"true\"";
+    let expected =
+        "plugin 'auth-plugin' is required by 'user-plugin': it is unloaded all the same; they keep running without it";
     assert_eq!(opinion, Opinion { denials: vec![], warnings: vec![expected.into()] });
     assert_eq!(plugin_deletion(&plugin_with(|_| ()), &complete()), Opinion::default());
 }
@@ -150,5 +150,7 @@ fn hosts() {
     let denied = host(&bad).denials;
     assert_eq!(denied, ["spec.rollout.progressDeadline: must be longer than 0"]);
     assert_eq!(host_deletion(&bad, 0), Opinion::default());
-    assert_eq!(host_deletion(&bad, 2).warnings.len(), 1);
+    let expected = "2 plugins name the host 'storefront': what runs goes on, and what is deleted, disabled or revoked is \
+                    still taken away; nothing new starts until there is one again";
+    assert_eq!(host_deletion(&bad, 2).warnings, [expected]);
 }

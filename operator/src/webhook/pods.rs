@@ -18,6 +18,10 @@ pub(super) async fn inject(webhooks: &Inner, request: &Request) -> Result<Admiss
     let (Some(namespace), Some(name)) = (request.namespace.as_deref(), pod.labels().get(HOST_LABEL)) else {
         return Ok(response);
     };
+    if webhooks.namespaces.other_owner(namespace).is_some() {
+        // That operator's webhook puts its own sidecar in.
+        return Ok(response);
+    }
     let host = host(webhooks, namespace, name).await?;
     if host.is_none() {
         let warning =

@@ -3,6 +3,8 @@
 use super::*;
 use crate::{
     certificates::{publish::WebhookNames, tls::Tls},
+    host::Bells,
+    namespaces::Owner,
     scope::Scope,
 };
 use http::{Request, Response};
@@ -52,8 +54,10 @@ struct Served {
 
 async fn served() -> Served {
     let tls = Arc::new(Tls::for_tests(&[NAME.into()]));
+    let namespaces = Namespaces::unclaimed(Bells::default());
+    namespaces.set_owner("owned", Owner::Other("system/other".into()));
     let webhooks = WebhookNames { mutating: "m".into(), validating: "v".into() };
-    let publisher = Publisher::new(api_server(), Arc::clone(&tls), Scope::Cluster, webhooks);
+    let publisher = Publisher::new(api_server(), Arc::clone(&tls), Scope::Cluster, webhooks, namespaces.clone());
     let injector = Settings {
         image: "sidecar:1".into(),
         image_pull_policy: String::new(),
@@ -62,7 +66,7 @@ async fn served() -> Served {
         insecure_registries: Vec::new(),
         log_format: "json".into(),
     };
-    let router = Webhooks::new(api_server(), injector, publisher, Metrics::new().unwrap()).router();
+    let router = Webhooks::new(api_server(), injector, publisher, Metrics::new().unwrap(), namespaces).router();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, stop) = (listener.local_addr().unwrap().port(), CancellationToken::new());
     tokio::spawn(server::serve(listener, Arc::clone(&tls), router, stop.clone()));
@@ -204,4 +208,24 @@ async fn a_renewed_certificate_serves_the_next_connection() {
     served.tls.renew_for_tests(&[NAME.into()]);
     assert_ne!(before, served.tls.bundle());
     injected(&served, "storefront").await;
+}
+
+#[tokio::test]
+async fn a_namespace_of_another_operator_is_left_to_its_webhook() {
+    let served = served().await;
+    let mut review = review(&pod("storefront"), "CREATE");
+    review["request"]["namespace"] = json!("owned");
+    let response = served.ask("/inject", &review).await["response"].clone();
+    assert_eq!((&response["allowed"], &response["patch"]), (&json!(true), &json!(null)));
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_keep_no_pod_from_being_made() {
+    let served = served().await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(TcpStream::connect(("127.0.0.1", served.port)).await.unwrap());
+    }
+    let (response, _) = injected(&served, "storefront").await;
+    assert_eq!((&response["allowed"], silent.len()), (&json!(true), 300));
 }

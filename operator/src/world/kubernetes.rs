@@ -102,10 +102,10 @@ impl Kubernetes {
         }
     }
 
-    /// The namespaces that have a PluginHost.
+    /// The namespaces that have anything to look after: PluginHosts, Plugins, or labelled pods.
     #[must_use]
-    pub fn host_namespaces(&self) -> BTreeSet<String> {
-        self.cache.host_namespaces()
+    pub fn inhabited(&self) -> BTreeSet<String> {
+        self.cache.inhabited()
     }
 }
 
@@ -222,3 +222,6 @@ impl World for Kubernetes {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,6 +97,7 @@ async fn operate(client: Client, tls: &Tls, port: u16) -> Operator {
         tls: Arc::new(move || Arc::clone(&config)),
         metrics: DriverMetrics::new(&prometheus::Registry::new()).unwrap(),
         namespaces: Namespaces::unclaimed(Bells::default()),
+        owner: None,
         fit: watch::channel(false).0,
     };
     let task = tokio::spawn(cluster::run(options, stop.clone()));

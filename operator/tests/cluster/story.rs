@@ -96,7 +96,38 @@ async fn the_main_job() {
     check_stored(&scene).await;
     scene.delete_plugin("auth").await;
     scene.until("it is gone", "auth", |p| p.is_none()).await;
-    assert!(scene.instances.iter().all(|i| i.versions().is_empty()));
+    scene.until_instances("it is unloaded", |i| i.versions().is_empty()).await;
+}
+
+#[tokio::test]
+async fn two_hosts_with_the_same_plugin_have_a_revision_each() {
+    let Some(scene) = Scene::new(0, &[]).await else { return };
+    let for_host = |name: &str| {
+        let (mut host, mut plugin) = (host(), plugin("1.2.0", "info"));
+        host["metadata"]["name"] = json!(name);
+        plugin["metadata"]["name"] = json!(format!("auth-{name}"));
+        plugin["spec"]["host"] = json!(name);
+        [host, plugin]
+    };
+    scene.apply(secret("one")).await;
+    for object in ["web", "api"].into_iter().flat_map(for_host) {
+        scene.apply(object).await;
+    }
+    let revisions: Api<ControllerRevision> = Api::namespaced(scene.client.clone(), NAMESPACE);
+    let owners = async || {
+        let found = revisions.list(&ListParams::default()).await.unwrap().items;
+        let mut owners: Vec<_> = found.iter().map(|r| (r.name_any(), r.owner_references()[0].name.clone())).collect();
+        owners.sort();
+        owners
+    };
+    scene.until("both are decided on", "auth-api", |p| condition(p, "Ready").is_some()).await;
+    scene.until("both are decided on", "auth-web", |p| condition(p, "Ready").is_some()).await;
+    let found = owners().await;
+    assert_eq!(found.iter().map(|(_, owner)| owner.as_str()).collect::<Vec<_>>(), ["auth-api", "auth-web"]);
+    assert!(found[0].0.starts_with("api.auth-") && found[1].0.starts_with("web.auth-"), "{found:?}");
+    let scene = scene.replace_operator().await;
+    scene.apply(for_host("web")[1].clone()).await;
+    assert_eq!(owners().await, found);
 }
 
 async fn check_stored(scene: &Scene) {

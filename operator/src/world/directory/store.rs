@@ -1,4 +1,4 @@
-//! The objects of a directory, kept as an API server would: generations, uids, finalizers, status. No I/O.
+//! The objects of a directory, kept as an API server would: generations, uids, status. No I/O.
 
 use super::{
     super::{Note, Pod, PodPhase, Revision, Subject, ValueRef, Values, View, WriteError},
@@ -12,7 +12,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use rockstar_core::{revision::RevisionId, rollout::State};
-use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus, names};
+use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io,
@@ -169,25 +169,13 @@ impl Store {
     }
 
     fn take_plugins(&mut self, new: BTreeMap<Key, Plugin>, kept: &Origins) {
-        let gone = |key: &&Key| !new.contains_key(*key) && !kept.contains_key(&("Plugin", (*key).clone()));
-        let gone: Vec<Key> = self.plugins.keys().filter(gone).cloned().collect();
-        gone.iter().for_each(|key| self.delete_plugin(key));
+        self.plugins.retain(|key, _| new.contains_key(key) || kept.contains_key(&("Plugin", key.clone())));
         for (key, mut object) in new {
             let old = self.plugins.get(&key).cloned();
             let same = old.as_ref().is_some_and(|o| o.spec == object.spec);
             object.metadata = self.metadata(&key, object.metadata, old.as_ref().map(|o| &o.metadata), same);
             object.status = old.and_then(|o| o.status.clone());
             self.plugins.insert(key, Arc::new(object));
-        }
-    }
-
-    /// An object with finalizers stays, marked.
-    fn delete_plugin(&mut self, key: &Key) {
-        let Some(plugin) = self.plugins.get_mut(key) else { return };
-        if plugin.metadata.finalizers.as_ref().is_none_or(Vec::is_empty) {
-            self.plugins.remove(key);
-        } else if plugin.metadata.deletion_timestamp.is_none() {
-            Arc::make_mut(plugin).metadata.deletion_timestamp = Some(Time(Timestamp::now()));
         }
     }
 
@@ -201,7 +189,6 @@ impl Store {
             generation: Some(generation.max(1)),
             resource_version: Some(self.versions.to_string()),
             creation_timestamp: old.and_then(|o| o.creation_timestamp.clone()).or_else(|| Some(Time(Timestamp::now()))),
-            finalizers: old.and_then(|o| o.finalizers.clone()),
             labels: new.labels,
             annotations: new.annotations,
             ..ObjectMeta::default()
@@ -209,11 +196,15 @@ impl Store {
     }
 
     pub(super) fn namespaces(&self) -> BTreeSet<String> {
-        self.hosts.keys().map(|(namespace, _)| namespace.clone()).collect()
+        self.hosts().into_iter().map(|host| host.namespace).collect()
     }
 
+    /// Those with an object, with plugins, or with members.
     pub(super) fn hosts(&self) -> Vec<HostKey> {
-        self.hosts.keys().map(|(namespace, name)| HostKey::new(namespace, name)).collect()
+        let objects = self.hosts.keys().map(|(namespace, name)| HostKey::new(namespace, name));
+        let of_plugins = self.plugins.iter().map(|((namespace, _), plugin)| HostKey::new(namespace, &plugin.spec.host));
+        let of_members = self.members.iter().filter_map(|member| self.host_of_member(member));
+        objects.chain(of_plugins).chain(of_members).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     pub(super) fn host_of(&self, pod: &Identity) -> Option<HostKey> {
@@ -221,7 +212,7 @@ impl Store {
     }
 
     fn host_of_member(&self, member: &Member) -> Option<HostKey> {
-        member.host.clone().or_else(|| self.hosts().into_iter().next())
+        member.host.clone().or_else(|| self.hosts.keys().next().map(|(namespace, name)| HostKey::new(namespace, name)))
     }
 
     pub(super) fn identify(&self, token: &str) -> Option<Identity> {
@@ -237,19 +228,16 @@ impl Store {
         let mut revisions: Vec<_> =
             self.revisions.iter().filter(|(key, _)| key.0 == host.namespace).map(|(_, r)| Arc::clone(r)).collect();
         revisions.sort_by_key(|r| r.number);
-        Some(View {
-            host: Some(Arc::clone(self.hosts.get(&pair(host))?)),
+        let members = self.members.iter().filter(|member| self.host_of_member(member).as_ref() == Some(host));
+        let view = View {
+            host: self.hosts.get(&pair(host)).cloned(),
             host_error: None,
             plugins: self.plugins.values().filter(of_host).cloned().collect(),
-            pods: self
-                .members
-                .iter()
-                .filter(|m| self.host_of_member(m).as_ref() == Some(host))
-                .map(Member::pod)
-                .collect(),
+            pods: members.map(Member::pod).collect(),
             revisions,
             unreadable: Vec::new(),
-        })
+        };
+        (view.host.is_some() || !view.plugins.is_empty() || !view.pods.is_empty()).then_some(view)
     }
 
     pub(super) fn orphans(&self) -> Vec<Arc<Plugin>> {
@@ -318,16 +306,6 @@ impl Store {
 
     pub(super) fn delete_revision(&mut self, namespace: &str, id: &RevisionId) {
         self.revisions.remove(&(namespace.to_owned(), id.0.clone()));
-    }
-
-    pub(super) fn hold(&mut self, plugin: &Plugin, held: bool) -> Result<(), WriteError> {
-        let key = key(&plugin.metadata).unwrap_or_default();
-        let Some(found) = self.plugins.get_mut(&key) else { return Ok(()) };
-        Arc::make_mut(found).metadata.finalizers = held.then(|| vec![names::UNLOAD_FINALIZER.to_owned()]);
-        if !held && found.metadata.deletion_timestamp.is_some() {
-            self.plugins.remove(&key);
-        }
-        Ok(())
     }
 
     pub(super) fn tell(&mut self, host: &HostKey, note: Note) {
@@ -439,14 +417,13 @@ mod tests {
     }
 
     #[test]
-    fn a_held_object_is_marked_before_it_goes() {
+    fn a_host_without_an_object_is_there_while_it_has_plugins() {
         let mut store = Store::default();
         store.load(&[file("a", PLUGIN)]);
-        let plugin = Plugin::clone(store.plugins.values().next().unwrap());
-        store.hold(&plugin, true).unwrap();
+        let host = HostKey::new("default", "default");
+        assert_eq!(store.hosts().as_slice(), std::slice::from_ref(&host));
+        assert!(store.view(&host).is_some_and(|view| view.host.is_none() && view.plugins.len() == 1));
         store.load(&[]);
-        assert!(store.plugins.values().next().unwrap().metadata.deletion_timestamp.is_some());
-        store.hold(&plugin, false).unwrap();
-        assert_eq!(names(&store), [""; 0]);
+        assert!(store.view(&host).is_none());
     }
 }

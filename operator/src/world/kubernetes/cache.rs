@@ -220,10 +220,13 @@ impl Cache {
         hosts.into_iter().filter(|host| !self.namespaces.is_held(&host.namespace)).collect()
     }
 
-    /// The namespaces that have a PluginHost.
-    pub(super) fn host_namespaces(&self) -> BTreeSet<String> {
-        let (hosts, undecoded) = (self.hosts.read(), self.undecoded_hosts.read());
-        hosts.hosts().chain(undecoded.hosts()).map(|host| host.namespace.clone()).collect()
+    /// The namespaces that have anything to look after.
+    pub(super) fn inhabited(&self) -> BTreeSet<String> {
+        let mut namespaces: BTreeSet<String> = self.hosts.read().hosts().map(|host| host.namespace.clone()).collect();
+        namespaces.extend(self.undecoded_hosts.read().hosts().map(|host| host.namespace.clone()));
+        namespaces.extend(self.plugins.read().hosts().map(|host| host.namespace.clone()));
+        namespaces.extend(self.pods.read().hosts().map(|host| host.namespace.clone()));
+        namespaces
     }
 
     pub(super) fn view(&self, host: &HostKey) -> Option<View> {
