@@ -328,7 +328,16 @@ fn change_groups_move_what_belongs_together() {
         ("fresh", "1.0.0", &["auth *"]),
     ]);
     let groups = change_groups(&old, &new).into_iter().map(|group| group.plugins).collect::<Vec<_>>();
-    assert_eq!(groups, vec![vec!["cache", "auth", "fresh"], vec!["log"], vec!["gone-too", "leaving"], vec!["wishes"], vec!["metrics", "insists"]]);
+    assert_eq!(
+        groups,
+        vec![
+            vec!["cache", "auth", "fresh"],
+            vec!["log"],
+            vec!["gone-too", "leaving"],
+            vec!["wishes"],
+            vec!["metrics", "insists"]
+        ]
+    );
     assert_eq!(change_groups(&new, &new), []);
 }
 

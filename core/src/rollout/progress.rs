@@ -164,7 +164,8 @@ fn reason(state: &State, view: &View<'_>, plugin: Option<&str>) -> String {
 
 /// The newest failure of something that the rollout moves to, of `plugin` where it has one.
 fn failure(state: &State, view: &View<'_>, plugin: Option<&str>) -> Option<FailureNote> {
-    let struck = state.trials.iter().filter_map(|(p, trial)| Some((p.as_str(), trial.strikes.get(&view.instance.id)?.clone())));
+    let struck =
+        state.trials.iter().filter_map(|(p, trial)| Some((p.as_str(), trial.strikes.get(&view.instance.id)?.clone())));
     let wanted = |plugin: &str, revision| state.target.as_ref().is_some_and(|t| t.get(plugin) == Some(revision));
     let told = view.instance.failures.iter().filter(|f| wanted(&f.plugin, &f.revision));
     let told = told.map(|f| (f.plugin.as_str(), note(f, &view.instance.name)));

@@ -121,7 +121,8 @@ impl State {
     /// Takes times that lie ahead for now: the clock went back, or it was another machine's.
     pub(super) fn not_after(&mut self, now: i64) {
         let settling = self.settling.iter_mut().flat_map(|s| [&mut s.first, &mut s.last]);
-        let trials = self.trials.values_mut().flat_map(|t| t.since.iter_mut().chain(t.proof.iter_mut().map(|p| &mut p.at)));
+        let trials =
+            self.trials.values_mut().flat_map(|t| t.since.iter_mut().chain(t.proof.iter_mut().map(|p| &mut p.at)));
         let failed = self.failed.values_mut().map(|f| &mut f.at);
         let times = settling.chain(trials).chain(failed).chain(&mut self.last_progress_at);
         times.for_each(|time| *time = (*time).min(now));
@@ -146,7 +147,8 @@ impl State {
         let failed = self.failed.values_mut().flat_map(|failed| {
             std::iter::once(&mut failed.message).chain(failed.failures.iter_mut().map(|note| &mut note.message))
         });
-        let strikes = self.trials.values_mut().flat_map(|trial| trial.strikes.values_mut().map(|note| &mut note.message));
+        let strikes =
+            self.trials.values_mut().flat_map(|trial| trial.strikes.values_mut().map(|note| &mut note.message));
         failed.chain(strikes)
     }
 
@@ -193,7 +195,14 @@ mod tests {
     }
 
     fn all_failed(message: impl Fn(usize) -> String) -> State {
-        let set: Set = (0..256).map(|n| (format!("plugin-of-a-long-name-{n:03}"), RevisionId(format!("plugin-of-a-long-name-{n:03}-0123456789")))).collect();
+        let set: Set = (0..256)
+            .map(|n| {
+                (
+                    format!("plugin-of-a-long-name-{n:03}"),
+                    RevisionId(format!("plugin-of-a-long-name-{n:03}-0123456789")),
+                )
+            })
+            .collect();
         let failed = set.iter().map(|(plugin, revision)| {
             let failures: Vec<_> = (0..5).map(|pod| note(pod, &message(pod))).collect();
             let failed = Failed {
