@@ -32,6 +32,7 @@ pub struct Policies {
     pub reload: ReloadPolicy,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_threshold: Option<ErrorThreshold>,
+    pub crash_budget: CrashBudget,
 }
 
 impl Default for Policies {
@@ -43,7 +44,23 @@ impl Default for Policies {
             stop_timeout: Duration::from_secs(10),
             reload: ReloadPolicy::default(),
             error_threshold: None,
+            crash_budget: CrashBudget::default(),
         }
+    }
+}
+
+/// How many crashes in a window are answered by a restart; with more the plugin is down, and started once in a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CrashBudget {
+    pub max_crashes: u32,
+    #[serde(with = "millis")]
+    pub window: Duration,
+}
+
+impl Default for CrashBudget {
+    fn default() -> Self {
+        Self { max_crashes: 5, window: Duration::from_secs(300) }
     }
 }
 

@@ -5,7 +5,7 @@ pub mod status;
 use crate::{
     duration::GoDuration,
     manifest,
-    policy::{ErrorThreshold, Reload},
+    policy::{CrashBudget, ErrorThreshold, Reload},
     schema,
 };
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -104,6 +104,8 @@ pub struct PluginSpec {
     /// Left out: that of the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_threshold: Option<ErrorThreshold>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crash_budget: Option<CrashBudget>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }

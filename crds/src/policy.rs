@@ -68,6 +68,20 @@ pub struct ErrorThreshold {
     pub webhook: Option<String>,
 }
 
+/// How often a plugin that crashes is started again at once.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CrashBudget {
+    /// With more crashes within the window the plugin is down in that pod, and started once after 1, 2, 4 … 30 minutes. 5 by
+    /// default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i32>", range(min = 0, max = 1000))]
+    pub max_crashes: Option<u32>,
+    /// 5m by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<GoDuration>,
+}
+
 /// What a container asks for and may use.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

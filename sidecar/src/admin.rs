@@ -95,7 +95,7 @@ async fn scrape(State(admin): State<Admin>) -> Response {
 }
 
 async fn ready(State(admin): State<Admin>) -> Response {
-    match admin.readiness.reasons(&admin.manager, Instant::now()) {
+    match admin.readiness.reasons_to_leave(&admin.manager, Instant::now()) {
         reasons if reasons.is_empty() => "ok".into_response(),
         reasons => (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n")).into_response(),
     }

@@ -2,9 +2,11 @@
 //! goes on with what it knows, also through its own restart. Does I/O: gRPC, and a private directory.
 
 mod client;
-mod desired;
+#[doc(hidden)]
+pub mod desired;
 mod follow;
-mod ledger;
+#[doc(hidden)]
+pub mod ledger;
 mod memory;
 mod report;
 

@@ -5,6 +5,8 @@ mod alert;
 mod all;
 mod apply;
 mod back;
+#[doc(hidden)]
+pub mod budget;
 mod calls;
 mod crash;
 mod journal;
@@ -17,7 +19,7 @@ mod trial;
 mod unload;
 mod wave;
 
-pub use apply::{Applied, Desired, GroupOutcome, GroupResult};
+pub use apply::{Applied, Desired, GroupOutcome, GroupResult, HeldBack, Newcomers};
 pub use calls::ManagerError;
 pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;
@@ -60,6 +62,7 @@ pub struct Manager {
     keeper: AbortHandle,
     incidents: Arc<Incidents>,
     guard: AbortHandle,
+    newcomers: Mutex<Newcomers>,
 }
 
 impl Manager {
@@ -84,6 +87,7 @@ impl Manager {
             keeper: tokio::spawn(crash::keep(myself.clone(), inbox)).abort_handle(),
             guard: tokio::spawn(threshold::guard(myself.clone(), Arc::clone(&incidents))).abort_handle(),
             incidents,
+            newcomers: Mutex::default(),
         })
     }
 
@@ -131,6 +135,12 @@ impl Manager {
     #[must_use]
     pub const fn incidents(&self) -> &Arc<Incidents> {
         &self.incidents
+    }
+
+    /// What newcomers that failed mean for this instance.
+    #[must_use]
+    pub fn newcomers(&self) -> Newcomers {
+        *self.newcomers.lock()
     }
 
     fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {

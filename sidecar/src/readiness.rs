@@ -1,7 +1,7 @@
 //! Whether this sidecar should get traffic. It never lies: a plugin that must not be skipped and cannot answer is a reason.
 //! A planned reload is none until its queue's timeout. The decision is pure.
 
-use crate::manager::{Manager, PluginInfo};
+use crate::manager::{Manager, Newcomers, PluginInfo};
 use crate::slot::Status;
 use parking_lot::Mutex;
 use rockstar_core::assignment::FailurePolicy;
@@ -10,6 +10,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// How long a plugin may be down outside a planned hold.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,6 +23,7 @@ pub struct Readiness {
     ending: Mutex<Option<Instant>>,
     /// The operator's word that most instances have the same failure, so that it helps nobody to leave.
     keep: AtomicBool,
+    served: watch::Sender<bool>,
 }
 
 impl Readiness {
@@ -41,12 +43,35 @@ impl Readiness {
         self.keep.store(keep, SeqCst);
     }
 
+    /// Reasons against, as the kubelet is told: none while the operator says that it helps nobody to leave.
+    pub fn reasons_to_leave(&self, manager: &Manager, now: Instant) -> Vec<String> {
+        let reasons = self.reasons(manager, now);
+        let kept = self.keep.load(SeqCst) && *manager.registry().ready().borrow();
+        let reasons = if kept { vec![] } else { reasons };
+        self.note_served(&reasons);
+        reasons
+    }
+
+    /// Waits until this instance was ready once.
+    pub async fn until_served(&self) {
+        let mut served = self.served.subscribe();
+        // The sender is this.
+        served.wait_for(|served| *served).await.ok();
+    }
+
+    fn note_served(&self, reasons: &[String]) {
+        if reasons.is_empty() {
+            self.served.send_if_modified(|served| !std::mem::replace(served, true));
+        }
+    }
+
     /// Reasons against; none = ready.
     pub fn reasons(&self, manager: &Manager, now: Instant) -> Vec<String> {
         if !*manager.registry().ready().borrow() {
             return vec!["the first plugin set has not run yet".to_owned()];
         }
-        let list = manager.list();
+        let spared = manager.newcomers() == Newcomers::Spared;
+        let list: Vec<_> = manager.list().into_iter().filter(|info| !(spared && info.newcomer)).collect();
         let mut down = self.down.lock();
         down.retain(|name, _| list.iter().any(|i| i.name == *name && is_down(i)));
         let reasons: Vec<_> = list
@@ -55,7 +80,8 @@ impl Readiness {
             .filter(|info| now.duration_since(*down.entry(info.name.clone()).or_insert(now)) >= patience(info))
             .map(|info| format!("plugin '{}' is down (status {})", info.name, info.state.status.name()))
             .collect();
-        if self.keep.load(SeqCst) { vec![] } else { reasons }
+        self.note_served(&reasons);
+        reasons
     }
 }
 

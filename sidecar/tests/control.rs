@@ -331,3 +331,59 @@ async fn a_crash_in_the_grace_period_goes_back() {
     assert_eq!(operator.failures()[0].reason, "CrashedInGracePeriod");
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
 }
+
+#[tokio::test]
+async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let new = version(
+        &sidecar,
+        &Plugin { version: "2.0.0", behave: "fail initialize no key", ..plugin("new") },
+        Duration::ZERO,
+    );
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    sidecar.until("served", || operator.report().is_some_and(|report| report.served && report.ready)).await;
+
+    let both = |plan_generation| {
+        let fallback = vec![v1.0.clone()];
+        several(plan_generation, &[&v1, &new]).map(|told| Snapshot { fallback, ..told })
+    };
+    operator.says.send_replace(both(2));
+    let told = || operator.plugin("new").map(|p| (p.status, p.reason));
+    let failed = Some(("error".to_owned(), "InitializeFailed".to_owned()));
+    sidecar.until("the failure", || told() == failed && operator.outcome(2).is_some()).await;
+    assert!(operator.report().unwrap().ready && operator.runs("p", "1.0.0"));
+    // It says so after its restart, too.
+    sidecar.signal("-TERM");
+    sidecar.exit().await;
+    sidecar.start_as(&ARGUMENTS);
+    sidecar.until("a restart", || operator.runs("p", "1.0.0") && told() == failed).await;
+
+    operator.says.send_replace(snapshot(3, &v1, Some(&v1)));
+    sidecar.until("an end", || operator.report().is_some_and(|r| r.plan_generation == 3 && r.plugins.len() == 1)).await;
+}
+
+#[tokio::test]
+async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let new = version(
+        &sidecar,
+        &Plugin { version: "2.0.0", behave: "fail initialize no key", ..plugin("new") },
+        Duration::ZERO,
+    );
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(several(1, &[&v1, &new]).map(|told| Snapshot { first_set: true, ..told }));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    let ready = || operator.report().is_some_and(|report| report.ready);
+    sidecar.until("no readiness", || operator.outcome(1).is_some() && !ready()).await;
+    sidecar.until("a refusal", || sidecar.http("GET", "/readyz").0 == 503).await;
+
+    let fallback = vec![v1.0.clone()];
+    operator.says.send_replace(several(2, &[&v1]).map(|told| Snapshot { fallback, ..told }));
+    sidecar.until("readiness", || ready() && sidecar.http("GET", "/readyz").0 == 200).await;
+}

@@ -2,7 +2,9 @@
 
 use super::{DIRECTORY, Entry, FileError, FileFault, PluginsFile};
 use crate::{
-    assignment::{ErrorThreshold, FailurePolicy, Policies, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
+    assignment::{
+        CrashBudget, ErrorThreshold, FailurePolicy, Policies, Queue, QueueStrategy, ReloadPolicy, ThresholdAction,
+    },
     backends::{Backends, EventOverflow},
     document::{Content, Cursor, DocumentError, Place},
     hint,
@@ -22,7 +24,9 @@ type Decoded<T> = std::result::Result<T, DocumentError>;
 const TOP: [&str; 4] = ["plugins", "framework", "backends", "sandbox"];
 const BACKENDS: [&str; 5] = ["database", "cache", "storage", "events", "config"];
 const SECTION: [&str; 4] = ["enabled", "directory", "plugins", "error_threshold"];
-const ENTRY: [&str; 13] = [
+const CRASH_BUDGET: [&str; 2] = ["max_crashes", "window"];
+const ENTRY: [&str; 14] = [
+    "crash_budget",
     "name",
     "enabled",
     "path",
@@ -162,6 +166,17 @@ fn policies(at: &Cursor<'_>, common: &Common, warnings: &mut Warnings) -> Result
         stop_timeout: or(at, "stop_timeout", default.stop_timeout, positive)?,
         reload: at.field("reload").map_or(Ok(default.reload), |f| reload(&f, warnings))?,
         error_threshold: own_threshold.unwrap_or_else(|| common.error_threshold.clone()),
+        crash_budget: at.field("crash_budget").map_or(Ok(default.crash_budget), |f| crash_budget(&f, warnings))?,
+    })
+}
+
+fn crash_budget(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<CrashBudget> {
+    at.expect_fields(&CRASH_BUDGET, warnings)?;
+    let default = CrashBudget::default();
+    let count = |cursor: &Cursor<'_>| cursor.integer("an integer of 0 or more");
+    Ok(CrashBudget {
+        max_crashes: or(at, "max_crashes", default.max_crashes, count)?,
+        window: or(at, "window", default.window, positive)?,
     })
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    assignment::{FailurePolicy, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
+    assignment::{CrashBudget, FailurePolicy, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
     backends::EventOverflow,
     permission::{self, Permission},
 };
@@ -129,7 +129,8 @@ fn every_further_field_of_an_entry() {
     let entry = one(
         ", enabled: false, path: /p, priority: -5, hook_timeout: 1s, stop_timeout: 1m, failure_policy: open, command: [./p, -v], \
          env: {A: b}, reload: {grace_period: 0s, drain_timeout: 1s, queue_timeout: 60s, max_queue_size: 5000, queue_strategy: reject}, \
-         error_threshold: {max_errors: 3, time_window: 10s, action: log, reset_on_success: false}",
+         error_threshold: {max_errors: 3, time_window: 10s, action: log, reset_on_success: false}, \
+         crash_budget: {max_crashes: 2, window: 1m}",
     );
     assert!(!entry.enabled);
     assert_eq!(entry.command, ["./p", "-v"]);
@@ -152,6 +153,7 @@ fn every_further_field_of_an_entry() {
             reset_on_success: false,
             webhook: None,
         }),
+        crash_budget: CrashBudget { max_crashes: 2, window: seconds(60) },
     };
     assert_eq!(entry.policies, policies);
 }

@@ -4,7 +4,7 @@ use super::{
     FieldError,
     amount::positive,
     at,
-    policy::{alerting_like, error_threshold, reload},
+    policy::{alerting_like, crash_budget, error_threshold, reload},
 };
 use crate::{
     host::PluginHostSpec,
@@ -58,6 +58,7 @@ impl PluginSpec {
             stop_timeout: positive("spec.stopTimeout", self.stop_timeout.as_ref(), default.stop_timeout)?,
             reload: reload("spec.reload", self.reload.as_ref())?,
             error_threshold: self.error_threshold(host)?,
+            crash_budget: crash_budget("spec.crashBudget", self.crash_budget.as_ref())?,
         })
     }
 

@@ -5,7 +5,7 @@ use super::{
     amount::{duration, positive},
 };
 use crate::policy;
-use rockstar_core::assignment::{ErrorThreshold, Queue, ReloadPolicy, ThresholdAction};
+use rockstar_core::assignment::{CrashBudget, ErrorThreshold, Queue, ReloadPolicy, ThresholdAction};
 use std::time::Duration;
 
 const MAX_ERRORS: u32 = 100;
@@ -44,6 +44,15 @@ pub(super) fn error_threshold(
         reset_on_success: given.reset_on_success.unwrap_or(true),
         webhook: given.webhook.as_deref().map(|address| webhook(path, address)).transpose()?,
     }))
+}
+
+pub(super) fn crash_budget(path: &str, given: Option<&policy::CrashBudget>) -> Result<CrashBudget, FieldError> {
+    let default = CrashBudget::default();
+    let Some(given) = given else { return Ok(default) };
+    Ok(CrashBudget {
+        max_crashes: given.max_crashes.unwrap_or(default.max_crashes),
+        window: positive(&format!("{path}.window"), given.window.as_ref(), default.window)?,
+    })
 }
 
 /// An own threshold without a webhook posts where the host's does.

@@ -39,7 +39,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     let follower = Follower::new(Arc::clone(&manager), framework, Arc::clone(&memory), host);
     let outcome = tokio::select! {
         error = servers.ended() => Err(error),
-        () = async { tokio::join!(follower.run(), endpoint.attach(&follower, &readiness)); } => Ok(()),
+        () = async { tokio::join!(follower.run(), endpoint.attach(&follower, &readiness), note_served(&readiness, &memory)); } => Ok(()),
         () = stopped() => Ok(()),
     };
     tokio::select! {
@@ -50,6 +50,12 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     manager.shut_down().await;
     tokio::join!(manager.shared().bus.finish(), tables.finish());
     outcome
+}
+
+/// Notes that this instance was ready, for a sidecar after this one.
+async fn note_served(readiness: &Readiness, memory: &Memory) {
+    readiness.until_served().await;
+    memory.serves();
 }
 
 /// Waits until the application has closed its streams, or until there is just time left to stop the plugins.

@@ -19,7 +19,7 @@ pub(super) async fn run(arguments: &Arguments, path: &Path) -> Result<(), AppErr
     if arguments.data_dir.is_none() && file.backends.storage.is_none() {
         tracing::info!("StorageEphemeral: what plugins store ends with this process; --data-dir keeps it");
     }
-    let Core { manager, store, framework } = Core::new(arguments, &paths, Box::new(LogOnly))?;
+    let Core { manager, store, framework } = Core::new(arguments, &paths, Box::<LogOnly>::default())?;
     let standalone = Arc::new(Standalone::new(Arc::clone(&manager), store, framework, path));
     let authority = Authority::File(Arc::clone(&standalone));
     let mut servers = Servers::start(arguments, &manager, authority, Arc::new(Readiness::default()), None).await?;

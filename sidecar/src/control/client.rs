@@ -238,7 +238,14 @@ impl Talk<'_> {
             }
             to_instance::Message::FailureSeen(seen) => self.memory().heard(&seen.ids),
             to_instance::Message::KeepReady(keep) => self.readiness.keep(keep.keep),
-            to_instance::Message::Withdraw(_) | to_instance::Message::Moved(_) => {}
+            to_instance::Message::Withdraw(withdraw) => {
+                if let Err(error) = self.memory().withdraw(&withdraw) {
+                    tracing::warn!(
+                        "a withdrawal is in force, but a restart of this sidecar would not know of it: {error}"
+                    );
+                }
+            }
+            to_instance::Message::Moved(_) => {}
         }
     }
 

@@ -1,14 +1,18 @@
-//! From a snapshot to the set that should run here. Pure.
+//! From a snapshot to the set that should run here, and what a snapshot leaves of the one before. Pure.
 
 use super::ledger::Ledger;
-use crate::{configuration::Configuration, manager::Desired, target::Target};
+use crate::{
+    configuration::Configuration,
+    manager::{Desired, HeldBack, Newcomers},
+    target::Target,
+};
 use rockstar_core::{
     assignment::{Assignment, Policies},
     backends::{Backends, EventOverflow},
     permission::{Permission, Permissions},
     revision::{Body, RevisionId},
 };
-use rockstar_proto::control::{Assignment as Told, RevisionBody, Snapshot};
+use rockstar_proto::control::{Assignment as Told, RevisionBody, Snapshot, Withdraw};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -16,7 +20,7 @@ use std::{
 
 /// A snapshot of which nothing is applied.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SnapshotError {
+pub enum SnapshotError {
     #[error("revision {0} is assigned, but neither sent nor known here")]
     NoBody(String),
     #[error("the body of revision {revision} cannot be read: {cause}")]
@@ -29,13 +33,79 @@ pub(super) enum SnapshotError {
 
 /// The target and the stable set of a snapshot.
 #[derive(Debug)]
-pub(super) struct Sets {
-    pub(super) target: Vec<Target>,
-    pub(super) fallback: BTreeMap<String, Target>,
+pub struct Sets {
+    pub target: Vec<Target>,
+    pub fallback: BTreeMap<String, Target>,
+    /// The host has no stable set.
+    pub first_set: bool,
 }
 
-/// Completes a snapshot with the bodies that came with the one before, and drops those it does not name.
-pub(super) fn complete(mut new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
+/// Completes a snapshot with what came with the one before and is kept: bodies, and values that cannot be read now. Drops
+/// bodies that it does not name.
+#[must_use]
+pub fn complete(new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
+    with_bodies(with_kept_values(new, old), old)
+}
+
+fn with_kept_values(mut new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
+    let known = old.iter().flat_map(|s| s.target.iter().chain(&s.fallback));
+    let known: BTreeMap<(&str, &str), &Told> =
+        known.map(|told| ((told.plugin.as_str(), told.revision.as_str()), told)).collect();
+    for told in new.target.iter_mut().chain(&mut new.fallback) {
+        let Some(before) = known.get(&(told.plugin.as_str(), told.revision.as_str())) else { continue };
+        if told.keep_config {
+            told.config.clone_from(&before.config);
+        }
+        if told.keep_policies {
+            told.policies_json.clone_from(&before.policies_json);
+            told.reload_at.clone_from(&before.reload_at);
+        }
+    }
+    if let Some((given, had)) = new.backends.as_mut().zip(old.and_then(|s| s.backends.as_ref())) {
+        for kept in given.kept.clone() {
+            match kept.as_str() {
+                "database" => given.database_url.clone_from(&had.database_url),
+                "cache" => given.cache_url.clone_from(&had.cache_url),
+                "storage" => given.storage_url.clone_from(&had.storage_url),
+                "events" => given.events_url.clone_from(&had.events_url),
+                "config" => given.config.clone_from(&had.config),
+                _ => {}
+            }
+        }
+    }
+    new
+}
+
+/// Takes away what an operator withdraws, and never gives anything.
+#[must_use]
+pub fn cut(mut snapshot: Snapshot, withdraw: &Withdraw) -> Snapshot {
+    let stays = |told: &Told| !withdraw.plugins.contains(&told.plugin);
+    snapshot.target.retain(stays);
+    snapshot.fallback.retain(stays);
+    for told in snapshot.target.iter_mut().chain(&mut snapshot.fallback) {
+        for allowed in withdraw.permissions.iter().filter(|allowed| allowed.plugin == told.plugin) {
+            told.permissions.retain(|name| allowed.permissions.contains(name));
+        }
+    }
+    with_bodies(snapshot, None)
+}
+
+/// What plugins may be here and use, by plugin: all that the snapshot allows any revision of them.
+#[must_use]
+pub fn allowance(snapshot: &Snapshot) -> BTreeMap<String, Permissions> {
+    let mut allowed: BTreeMap<String, Permissions> = BTreeMap::new();
+    for told in &snapshot.target {
+        allowed.entry(told.plugin.clone()).or_default().extend(permissions(&told.permissions));
+    }
+    for told in &snapshot.fallback {
+        if let Some(allowed) = allowed.get_mut(&told.plugin) {
+            allowed.extend(permissions(&told.permissions));
+        }
+    }
+    allowed
+}
+
+fn with_bodies(mut new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
     let named: BTreeSet<&str> = new.target.iter().chain(&new.fallback).map(|a| a.revision.as_str()).collect();
     let sent: BTreeSet<&str> = new.bodies.iter().map(|b| b.revision.as_str()).collect();
     let known = old.iter().flat_map(|s| &s.bodies);
@@ -48,7 +118,7 @@ pub(super) fn complete(mut new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
 }
 
 /// Reads a complete snapshot.
-pub(super) fn sets(snapshot: &Snapshot) -> Result<Sets, SnapshotError> {
+pub fn sets(snapshot: &Snapshot) -> Result<Sets, SnapshotError> {
     let bodies: BTreeMap<&str, &RevisionBody> = snapshot.bodies.iter().map(|b| (b.revision.as_str(), b)).collect();
     let stable: BTreeSet<(&str, &str)> =
         snapshot.fallback.iter().map(|a| (a.plugin.as_str(), a.revision.as_str())).collect();
@@ -57,11 +127,13 @@ pub(super) fn sets(snapshot: &Snapshot) -> Result<Sets, SnapshotError> {
     Ok(Sets {
         target: snapshot.target.iter().map(read).collect::<Result<_, _>>()?,
         fallback: fallback.collect::<Result<_, _>>()?,
+        first_set: snapshot.first_set,
     })
 }
 
 /// Addresses of engines; what is left out is embedded.
-pub(super) fn engines(snapshot: &Snapshot) -> Backends {
+#[must_use]
+pub fn engines(snapshot: &Snapshot) -> Backends {
     let given = snapshot.backends.clone().unwrap_or_default();
     let some = |address: String| Some(address).filter(|a| !a.is_empty());
     Backends {
@@ -74,33 +146,112 @@ pub(super) fn engines(snapshot: &Snapshot) -> Backends {
     }
 }
 
-pub(super) fn framework(snapshot: &Snapshot) -> Result<semver::Version, SnapshotError> {
+pub fn framework(snapshot: &Snapshot) -> Result<semver::Version, SnapshotError> {
     let text = &snapshot.framework_version;
     text.parse().map_err(|_| SnapshotError::Framework(text.clone()))
 }
 
 /// The framework's.
-pub(super) fn configuration(snapshot: &Snapshot) -> Configuration {
+pub fn configuration(snapshot: &Snapshot) -> Configuration {
     let told = snapshot.backends.as_ref().and_then(|told| told.config.as_ref());
     Configuration::Values(told.map(rockstar_proto::types::Map::to_json).unwrap_or_default())
 }
 
-/// What failed here is replaced by its stable revision; where there is none, its group stays as it is.
-pub(super) fn desired(sets: Sets, ledger: &Ledger) -> Desired {
-    let mut desired = Desired { fallback: sets.fallback, ..Desired::default() };
-    for target in sets.target {
-        if !ledger.is_condemned(&target) {
-            desired.targets.push(target);
-            continue;
-        }
-        match desired.fallback.get(target.name()).filter(|stable| !ledger.is_condemned(stable)) {
-            Some(stable) => desired.targets.push(stable.clone()),
-            None => {
-                desired.held_back.insert(target.name().to_owned());
+/// Chooses what should run. What failed here is replaced by its stable revision, together with those that do not fit the
+/// stable one; where there is none, its group stays as it is.
+#[must_use]
+pub fn desired(sets: Sets, ledger: &Ledger) -> Desired {
+    let first = if sets.first_set { Newcomers::Required } else { Newcomers::Spared };
+    let mut choice = Choice::new(sets, ledger);
+    while let Some(misfit) = choice.misfit() {
+        choice.replace(misfit, HeldBack { reason: "MovedWithFailed".to_owned(), message: String::new() });
+    }
+    choice.desired(first)
+}
+
+/// The targets of a snapshot, some of them replaced.
+struct Choice {
+    fallback: BTreeMap<String, Target>,
+    targets: Vec<Target>,
+    /// None: it is held back.
+    chosen: Vec<Option<Target>>,
+    held_back: BTreeMap<String, (Target, HeldBack)>,
+    /// Who needs whom, by position, where the snapshot's own sets meet the need.
+    needs: BTreeSet<(usize, usize)>,
+}
+
+impl Choice {
+    fn new(sets: Sets, ledger: &Ledger) -> Self {
+        let stable: Vec<_> = sets.target.iter().map(|target| sets.fallback.get(target.name())).collect();
+        let mut needs = met_needs(&sets.target.iter().map(Some).collect::<Vec<_>>());
+        needs.extend(met_needs(&stable));
+        let chosen = sets.target.iter().cloned().map(Some).collect();
+        let mut choice =
+            Self { fallback: sets.fallback, targets: sets.target, chosen, held_back: BTreeMap::new(), needs };
+        for position in 0..choice.targets.len() {
+            if let Some((reason, message)) = ledger.verdict(&choice.targets[position]) {
+                choice.replace(position, HeldBack { reason: reason.to_owned(), message: message.to_owned() });
             }
         }
+        choice
     }
-    desired
+
+    /// A target that does not fit any more because of what was replaced: the one in need, else the one that it needs.
+    fn misfit(&self) -> Option<usize> {
+        let chosen = |position: usize| self.chosen[position].as_ref();
+        let broken = self.needs.iter().filter(|(dependent, provider)| {
+            let name = self.targets[*provider].name();
+            chosen(*dependent).is_some_and(|dependent| !meets(dependent, name, chosen(*provider)))
+        });
+        let replaceable = |position: &usize| {
+            let target = &self.targets[*position];
+            !target.stable && chosen(*position).is_some_and(|c| c.assignment.revision == target.assignment.revision)
+        };
+        broken.flat_map(|(dependent, provider)| [*dependent, *provider]).find(replaceable)
+    }
+
+    fn replace(&mut self, position: usize, why: HeldBack) {
+        let target = &self.targets[position];
+        self.chosen[position] = self.fallback.get(target.name()).cloned();
+        if self.chosen[position].is_none() {
+            self.held_back.insert(target.name().to_owned(), (target.clone(), why));
+        }
+    }
+
+    fn desired(self, newcomers: Newcomers) -> Desired {
+        Desired {
+            targets: self.chosen.into_iter().flatten().collect(),
+            fallback: self.fallback,
+            held_back: self.held_back,
+            newcomers,
+        }
+    }
+}
+
+/// Who needs whom, by position, as far as the set meets it.
+fn met_needs(set: &[Option<&Target>]) -> BTreeSet<(usize, usize)> {
+    let named = set.iter().enumerate().filter_map(|(position, target)| Some((target.as_ref()?.name(), position)));
+    let positions: BTreeMap<&str, usize> = named.collect();
+    let mut needs = BTreeSet::new();
+    for (position, target) in set.iter().enumerate().filter_map(|(position, target)| Some((position, (*target)?))) {
+        let names = target.body.manifest.dependencies.iter().map(|dependency| dependency.name.as_str());
+        let present = names.filter_map(|name| positions.get(name));
+        needs.extend(
+            present.filter(|p| meets(target, set[**p].map_or("", Target::name), set[**p])).map(|p| (position, *p)),
+        );
+    }
+    needs
+}
+
+/// Tells whether what the dependent needs of that plugin is there. An optional need is also met by absence.
+fn meets(dependent: &Target, name: &str, provider: Option<&Target>) -> bool {
+    let need = dependent.body.manifest.dependencies.iter().find(|dependency| dependency.name == name);
+    let Some(need) = need else { return true };
+    match (provider, need.constraint()) {
+        (None, _) => need.optional,
+        (Some(provider), Ok(constraint)) => constraint.matches(&provider.body.manifest.version),
+        (Some(_), Err(_)) => true,
+    }
 }
 
 fn target(told: &Told, bodies: &BTreeMap<&str, &RevisionBody>, stable: bool) -> Result<Target, SnapshotError> {
@@ -139,17 +290,28 @@ fn permissions(names: &[String]) -> Permissions {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::control::ledger::Moment;
-    use serde_json::json;
+    use crate::{
+        control::ledger::Moment,
+        failure::{Failure, Step},
+    };
+    use rockstar_proto::control::Allowed;
+    use serde_json::{Value, json};
 
-    fn body_json(plugin: &str) -> serde_json::Value {
-        let manifest = json!({"name": plugin, "version": "1.0.0", "description": "d", "author": "a"});
+    const NOW: Moment = Moment { unix_ms: 0, plan_generation: 1 };
+
+    /// The plugin and version of `a-2`.
+    fn body_json(revision: &str, needs: &Value) -> Value {
+        let (plugin, number) = revision.split_once('-').unwrap();
+        let version = format!("{number}.0.0");
+        let manifest = json!({
+            "name": plugin, "version": version, "description": "d", "author": "a", "dependencies": needs,
+        });
         json!({"manifest": manifest, "source": {"path": {"path": "/p"}}})
     }
 
     pub(in super::super) fn target(plugin: &str, revision: &str) -> Target {
         let told = told(plugin, revision);
-        let body = body(plugin, revision);
+        let body = body(revision, &json!([]));
         super::target(&told, &BTreeMap::from([(revision, &body)]), false).unwrap()
     }
 
@@ -159,43 +321,127 @@ pub(super) mod tests {
         Told { plugin: plugin.into(), revision: revision.into(), policies_json, permissions, ..Told::default() }
     }
 
-    fn body(plugin: &str, revision: &str) -> RevisionBody {
-        let body_json = serde_json::to_vec(&body_json(plugin)).unwrap().into();
+    fn body(revision: &str, needs: &Value) -> RevisionBody {
+        let body_json = serde_json::to_vec(&body_json(revision, needs)).unwrap().into();
         RevisionBody { revision: revision.into(), body_json, ..RevisionBody::default() }
     }
 
-    fn snapshot(target: &str, fallback: &str, bodies: &[&str]) -> Snapshot {
+    fn assigned(revisions: &[&str]) -> Vec<Told> {
+        revisions.iter().map(|r| told(r.split_once('-').unwrap().0, r)).collect()
+    }
+
+    fn snapshot(target: &[&str], fallback: &[&str], bodies: &[&str]) -> Snapshot {
         Snapshot {
-            target: vec![told("a", target)],
-            fallback: vec![told("a", fallback)],
-            bodies: bodies.iter().map(|r| body("a", r)).collect(),
+            target: assigned(target),
+            fallback: assigned(fallback),
+            bodies: bodies.iter().map(|r| body(r, &json!([]))).collect(),
             framework_version: "1.5.0".into(),
             ..Snapshot::default()
         }
     }
 
+    fn condemning(revisions: &[&str]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for revision in revisions {
+            let target = target(revision.split_once('-').unwrap().0, revision);
+            let failure = Failure::revision(Step::Initialize, "InitializeFailed", "no key");
+            ledger.ends_failed(std::slice::from_ref(&target), &target, &failure, NOW);
+        }
+        ledger
+    }
+
+    fn chosen(snapshot: &Snapshot, ledger: &Ledger) -> (Vec<String>, Vec<String>) {
+        let desired = desired(sets(snapshot).unwrap(), ledger);
+        let targets = desired.targets.iter().map(|t| t.assignment.revision.0.clone()).collect();
+        (targets, desired.held_back.into_keys().collect())
+    }
+
     #[test]
     fn bodies_travel_once() {
-        let old = snapshot("a-1", "a-1", &["a-1"]);
-        let new = complete(snapshot("a-2", "a-1", &["a-2"]), Some(&old));
+        let old = snapshot(&["a-1"], &["a-1"], &["a-1"]);
+        let new = complete(snapshot(&["a-2"], &["a-1"], &["a-2"]), Some(&old));
         let sets = sets(&new).unwrap();
         assert_eq!(sets.target[0].assignment.revision.0, "a-2");
         assert!(!sets.target[0].stable && sets.fallback["a"].stable);
-        assert_eq!(complete(snapshot("a-2", "a-2", &[]), Some(&new)).bodies.len(), 1);
-        let error = super::sets(&snapshot("a-3", "a-1", &["a-1"])).unwrap_err();
+        assert_eq!(complete(snapshot(&["a-2"], &["a-2"], &[]), Some(&new)).bodies.len(), 1);
+        let error = super::sets(&snapshot(&["a-3"], &["a-1"], &["a-1"])).unwrap_err();
         assert_eq!(error.to_string(), "revision a-3 is assigned, but neither sent nor known here");
     }
 
     #[test]
     fn what_failed_here_is_replaced_by_the_stable_revision() {
-        let mut ledger = Ledger::default();
-        ledger.condemn(&[target("a", "a-2")], Moment { unix_ms: 0, plan_generation: 1 });
-        let both = snapshot("a-2", "a-1", &["a-1", "a-2"]);
-        let desired = super::desired(sets(&both).unwrap(), &ledger);
-        assert_eq!(desired.targets[0].assignment.revision.0, "a-1");
-        let alone = Snapshot { fallback: vec![], ..both };
-        let desired = super::desired(sets(&alone).unwrap(), &ledger);
-        assert!(desired.targets.is_empty() && desired.held_back.contains("a"));
+        let ledger = condemning(&["a-2"]);
+        let both = snapshot(&["a-2"], &["a-1"], &["a-1", "a-2"]);
+        assert_eq!(chosen(&both, &ledger), (vec!["a-1".to_owned()], vec![]));
+        let alone = Snapshot { fallback: vec![], ..both.clone() };
+        assert_eq!(chosen(&alone, &ledger), (vec![], vec!["a".to_owned()]));
+        let stable = Snapshot { fallback: assigned(&["a-2"]), ..both };
+        assert_eq!(chosen(&stable, &ledger), (vec!["a-2".to_owned()], vec![]), "what is stable is tried again");
+    }
+
+    #[test]
+    fn what_is_replaced_takes_along_who_does_not_fit() {
+        for optional in [false, true] {
+            let need = |version: &str| json!([{"name": "b", "version": version, "optional": optional}]);
+            let mut told = snapshot(&["a-2", "b-3", "c-2"], &["a-1", "b-1", "c-1"], &["b-3", "b-1", "c-2", "c-1"]);
+            told.bodies.push(body("a-2", &need(">=2.0.0")));
+            told.bodies.push(body("a-1", &need("<2.0.0")));
+            let strings = |names: [&str; 3]| (names.map(str::to_owned).to_vec(), vec![]);
+            assert_eq!(chosen(&told, &condemning(&["b-3"])), strings(["a-1", "b-1", "c-2"]));
+            assert_eq!(chosen(&told, &condemning(&["a-2"])), strings(["a-1", "b-1", "c-2"]));
+            assert_eq!(chosen(&told, &condemning(&["c-2"])), strings(["a-2", "b-3", "c-1"]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_where_there_is_something() {
+        let config = |value: &str| Some((&serde_json::Map::from_iter([("k".to_owned(), value.into())])).into());
+        let policies = |text: &str| text.as_bytes().to_vec().into();
+        let mut old = snapshot(&["a-1"], &[], &["a-1"]);
+        old.target[0].config = config("old");
+        old.target[0].policies_json = policies("old");
+        old.target[0].reload_at = "old".into();
+        let backends = |url: &str, kept: &[&str]| rockstar_proto::control::Backends {
+            database_url: url.into(),
+            cache_url: url.into(),
+            kept: kept.iter().map(|k| (*k).to_owned()).collect(),
+            ..Default::default()
+        };
+        old.backends = Some(backends("old", &[]));
+        let mut new = snapshot(&["a-1", "b-1"], &["a-1"], &["a-1", "b-1"]);
+        for told in new.target.iter_mut().chain(&mut new.fallback) {
+            (told.keep_config, told.keep_policies) = (true, true);
+            (told.config, told.policies_json, told.reload_at) = (config("new"), policies("new"), "new".into());
+        }
+        new.backends = Some(backends("new", &["database"]));
+        let complete = complete(new.clone(), Some(&old));
+        for told in [&complete.target[0], &complete.fallback[0]] {
+            assert_eq!(
+                (&told.config, &told.policies_json, told.reload_at.as_str()),
+                (&config("old"), &policies("old"), "old")
+            );
+        }
+        assert_eq!(complete.target[1], new.target[1], "it has nothing of that revision");
+        let told = complete.backends.unwrap();
+        assert_eq!((told.database_url.as_str(), told.cache_url.as_str()), ("old", "new"));
+        assert_eq!(super::complete(new.clone(), None), new);
+    }
+
+    #[test]
+    fn a_withdrawal_takes_away_and_never_gives() {
+        let told = snapshot(&["a-2", "b-1"], &["a-1", "b-1"], &["a-1", "a-2", "b-1"]);
+        let allowed = |plugin: &str, names: &[&str]| Allowed {
+            plugin: plugin.into(),
+            permissions: names.iter().map(|n| (*n).to_owned()).collect(),
+        };
+        let withdraw = Withdraw { plugins: vec!["b".into()], permissions: vec![allowed("a", &["database"])] };
+        let cut = cut(told.clone(), &withdraw);
+        assert_eq!((cut.target.len(), cut.fallback.len(), cut.bodies.len()), (1, 1, 2));
+        assert_eq!(allowance(&cut), BTreeMap::from([("a".to_owned(), Permissions::new())]));
+        assert_eq!(allowance(&told)["a"], Permissions::from([Permission::Cache]));
+        let nothing =
+            Withdraw { plugins: vec!["x".into()], permissions: vec![allowed("a", &["cache", "teleport", "exec"])] };
+        assert_eq!(super::cut(told.clone(), &nothing), told);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Follower {
         self.events(&snapshot.host, &addresses);
         let (configuration, strict) = (desired::configuration(snapshot), snapshot.sandbox == "Required");
         self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
-        self.memory.forgive(snapshot.plan_generation);
+        self.memory.applies(snapshot.plan_generation);
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
         self.tell(snapshot, self.moving(&desired));
         let applied = self.manager.apply(&desired).await;

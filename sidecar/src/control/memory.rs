@@ -6,17 +6,20 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    manager::{Journal, Verdict},
+    manager::{Journal, Verdict, budget::Crashes},
     target::Target,
 };
 use parking_lot::Mutex;
 use prost::Message;
-use rockstar_proto::control::{FailureRecord, Snapshot};
+use rockstar_proto::control::{FailureRecord, Snapshot, Withdraw};
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
@@ -38,6 +41,8 @@ pub struct Memory {
     ledger: Mutex<Ledger>,
     /// Grows with every change of the ledger.
     changes: watch::Sender<u64>,
+    /// The plan generation of the snapshot that is being applied, or was last.
+    applying: AtomicU64,
 }
 
 impl Memory {
@@ -49,14 +54,16 @@ impl Memory {
         builder.create(&directory).map_err(|cause| MemoryError::Write { path: directory.clone(), cause })?;
         let snapshot = fs::read(directory.join(SNAPSHOT)).ok().and_then(|bytes| Snapshot::decode(&*bytes).ok());
         let ledger = fs::read(directory.join(LEDGER)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let (generation, first_set) = snapshot.as_ref().map_or((0, false), |s| (s.plan_generation, s.first_set));
         let memory = Self {
             directory,
+            applying: AtomicU64::new(generation),
             snapshot: watch::Sender::new(snapshot.map(Arc::new)),
             ledger: Mutex::new(ledger.unwrap_or_default()),
             changes: watch::Sender::new(0),
         };
         let moment = memory.moment();
-        memory.change(|ledger| ledger.died_on_trial(moment));
+        memory.change(|ledger| ledger.died_on_trial(first_set, moment));
         Ok(Arc::new(memory))
     }
 
@@ -79,12 +86,31 @@ impl Memory {
         if new.plan_generation < known {
             return Err(MemoryError::Older { plan_generation: new.plan_generation, known });
         }
-        let complete = desired::complete(new, old.as_deref());
-        if old.as_deref() != Some(&complete) {
-            self.write(SNAPSHOT, &complete.encode_to_vec())?;
-            self.snapshot.send_replace(Some(Arc::new(complete)));
+        self.follow(desired::complete(new, old.as_deref()))
+    }
+
+    /// Cuts the snapshot that is followed. What cannot be written is taken away all the same.
+    pub(super) fn withdraw(&self, withdraw: &Withdraw) -> Result<(), MemoryError> {
+        let Some(old) = self.snapshot() else { return Ok(()) };
+        let cut = desired::cut((*old).clone(), withdraw);
+        let kept = self.follow(cut.clone());
+        if kept.is_err() {
+            self.snapshot.send_replace(Some(Arc::new(cut)));
+        }
+        kept
+    }
+
+    fn follow(&self, snapshot: Snapshot) -> Result<(), MemoryError> {
+        if self.snapshot().as_deref() != Some(&snapshot) {
+            self.write(SNAPSHOT, &snapshot.encode_to_vec())?;
+            self.snapshot.send_replace(Some(Arc::new(snapshot)));
         }
         Ok(())
+    }
+
+    /// The instance was ready.
+    pub fn serves(&self) {
+        self.change(Ledger::serves);
     }
 
     pub(super) fn records(&self) -> Vec<FailureRecord> {
@@ -99,7 +125,9 @@ impl Memory {
         question(&self.ledger.lock())
     }
 
-    pub(super) fn forgive(&self, plan_generation: u64) {
+    /// A snapshot of that plan is about to be applied.
+    pub(super) fn applies(&self, plan_generation: u64) {
+        self.applying.store(plan_generation, SeqCst);
         self.change(|ledger| ledger.forgive(plan_generation));
     }
 
@@ -121,7 +149,7 @@ impl Memory {
     fn moment(&self) -> Moment {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        Moment { unix_ms, plan_generation: self.snapshot.borrow().as_ref().map_or(0, |s| s.plan_generation) }
+        Moment { unix_ms, plan_generation: self.applying.load(SeqCst) }
     }
 
     /// Writes the ledger if the change made a difference.
@@ -161,22 +189,28 @@ const LEDGER: &str = "ledger.json";
 
 impl Journal for Arc<Memory> {
     fn begins(&self, targets: &[Target]) {
-        self.change(|ledger| ledger.begins(targets));
+        let moment = self.moment();
+        self.change(|ledger| ledger.begins(targets, moment));
     }
 
     fn ends(&self, targets: &[Target], verdict: Verdict<'_>) {
         let moment = self.moment();
-        self.change(|ledger| {
-            ledger.ends(targets);
-            if let Verdict::Failed(target, failure) = verdict {
-                ledger.condemn(targets, moment);
-                ledger.failed(target, failure, moment);
-            }
+        self.change(|ledger| match verdict {
+            Verdict::Failed(target, failure) => ledger.ends_failed(targets, target, failure, moment),
+            Verdict::Proven | Verdict::Undecided => ledger.ends(targets),
         });
     }
 
     fn gives_up(&self) -> bool {
         true
+    }
+
+    fn crashes(&self, plugin: &str) -> Crashes {
+        self.read(|ledger| ledger.crashes(plugin))
+    }
+
+    fn keep_crashes(&self, plugin: &str, crashes: Crashes) {
+        self.change(|ledger| ledger.keep_crashes(plugin, crashes));
     }
 }
 

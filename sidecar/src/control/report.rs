@@ -1,12 +1,15 @@
 //! What the operator is told of this instance. Memory only.
 
-use super::{follow::Progress, memory::Memory};
+use super::{follow::Progress, ledger::Ledger, memory::Memory};
 use crate::{
     manager::{Manager, PluginInfo},
     readiness::Readiness,
     slot::Alarm,
 };
-use rockstar_core::assignment::ThresholdAction;
+use rockstar_core::{
+    assignment::ThresholdAction,
+    text::{MAX_FAILURE, bounded},
+};
 use rockstar_proto::control::{Hello, PluginState, Report};
 use std::time::Instant;
 
@@ -34,7 +37,7 @@ pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, 
         revisions,
         sandbox: manager.confiner().parts().status(),
         groups: progress.groups.clone(),
-        served: false,
+        served: memory.read(Ledger::served),
     }
 }
 
@@ -49,13 +52,13 @@ fn plugin(manager: &Manager, info: &PluginInfo) -> PluginState {
         version: loaded.map(|i| i.manifest().version.to_string()).unwrap_or_default(),
         status: info.state.status.name().to_owned(),
         proven: info.state.proven,
-        last_error: health.and_then(|h| h.last_error).map(|(text, _)| text).unwrap_or_default(),
+        last_error: bounded(&health.and_then(|h| h.last_error).map(|(text, _)| text).unwrap_or_default(), MAX_FAILURE),
         restarts: i64::from(info.state.restarts),
         config_generation: info.state.config_generation,
         disabled_by_threshold: info.state.disabled_by_threshold,
         acknowledged: info.state.acknowledged,
         threshold_exceeded: exceeded.map(|alarm| alarm.to_string()).unwrap_or_default(),
-        reason: String::new(),
+        reason: info.state.reason.clone(),
     }
 }
 

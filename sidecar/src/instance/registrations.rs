@@ -13,6 +13,16 @@ pub struct Registrations {
     pub services: Vec<Service>,
 }
 
+impl Registrations {
+    /// What stands for a plugin that must not be skipped and of which nothing ran: a hook on all requests, before others.
+    #[must_use]
+    pub fn all_requests() -> Self {
+        let hook =
+            Hook { kind: HookType::PreRequest, priority: i32::MAX, handler: String::new(), order: 0, body: false };
+        Self { hooks: vec![hook], ..Self::default() }
+    }
+}
+
 /// A registered hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {

@@ -38,7 +38,7 @@ impl Manager {
         for (plugin, mut work) in self.locked(|phase| phase == Phase::Loaded).await {
             let Some(running) = work.running.as_mut() else { continue };
             if let Err(failure) = self.initialize(&plugin, running).await {
-                return Err(ManagerError::Plugins(vec![failed(&plugin, &failure.message)]));
+                return Err(ManagerError::Plugins(vec![failed(&plugin, failure.reason, &failure.message)]));
             }
         }
         Ok(())
@@ -74,7 +74,7 @@ impl Manager {
         };
         if let Err(error) = started {
             work.running = Some(running);
-            return Err(failed(&plugin, &error));
+            return Err(failed(&plugin, "StartFailed", &error));
         }
         // Running once it serves.
         plugin.set_status(Status::Initialized);
@@ -163,16 +163,16 @@ async fn stop_one((plugin, mut work): Locked) -> Option<String> {
             plugin.set_status(Status::Stopped);
             None
         }
-        Err(error) => Some(failed(&plugin, &error)),
+        Err(error) => Some(failed(&plugin, "StopFailed", &error)),
     };
     slot.release();
     error
 }
 
 /// Records a failure, and words it for the caller.
-fn failed(plugin: &Plugin, error: &str) -> String {
+fn failed(plugin: &Plugin, reason: &str, error: &str) -> String {
     tracing::error!(plugin = plugin.name(), "Plugin {}: {error}", plugin.name());
-    plugin.down(error);
+    plugin.down(reason, error);
     format!("plugin '{}': {error}", plugin.name())
 }
 

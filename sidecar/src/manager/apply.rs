@@ -3,12 +3,13 @@
 
 use super::{
     Manager,
-    plugin::Plugin,
+    plugin::{Plugin, Work},
     wave::{Step, Wave},
 };
 use crate::{
     failure::{Class, Failure, Step as FailedStep},
     launch,
+    slot::Status,
     target::{self, Target},
 };
 use rockstar_core::resolve::{self, Set};
@@ -26,7 +27,28 @@ pub struct Desired {
     /// What a plugin goes back to if nothing of it runs yet.
     pub fallback: BTreeMap<String, Target>,
     /// Groups with one of these stay as they are.
-    pub held_back: BTreeSet<String>,
+    pub held_back: BTreeMap<String, (Target, HeldBack)>,
+    pub newcomers: Newcomers,
+}
+
+/// Why a target is not tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldBack {
+    /// CamelCase.
+    pub reason: String,
+    pub message: String,
+}
+
+/// What a plugin that failed with nothing before it means for its instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Newcomers {
+    /// The instance is not ready; plugins that the set does not name are kept for those who ask.
+    #[default]
+    Counted,
+    /// Nothing: the instance serves as before.
+    Spared,
+    /// The instance is not ready, and requests follow the plugin's failure policy.
+    Required,
 }
 
 /// What became of it.
@@ -76,6 +98,7 @@ impl Manager {
     /// group after another.
     pub async fn apply(&self, desired: &Desired) -> Applied {
         let _turn = self.applying.lock().await;
+        self.set_newcomers(desired.newcomers);
         let running = self.running_targets();
         let (old, new) = (target::set(running.values()), target::set(&desired.targets));
         let mut groups = self.adjust(desired, &old, &new).await;
@@ -84,9 +107,63 @@ impl Manager {
         for steps in waves {
             groups.extend(Wave::new(self, steps, None).await.run().await);
         }
+        self.mention_held_back(desired);
+        self.forget_absent(desired).await;
         self.publish();
         self.registry.set_ready();
         Applied { groups }
+    }
+
+    fn set_newcomers(&self, newcomers: Newcomers) {
+        *self.newcomers.lock() = newcomers;
+        if newcomers != Newcomers::Required {
+            self.all().values().for_each(|plugin| plugin.slot().update(|state| state.missing = false));
+        }
+    }
+
+    /// Shows those that are not tried, and why.
+    fn mention_held_back(&self, desired: &Desired) {
+        for (target, why) in desired.held_back.values() {
+            let plugin = self.plugin_for(target);
+            if plugin.current().is_none() {
+                plugin.set_wanted(Some(target.clone()));
+                self.set_aside(&plugin, &why.reason, &why.message);
+            }
+        }
+    }
+
+    /// Leaves a plugin out that has nothing to go back to.
+    pub(super) fn set_aside(&self, plugin: &Plugin, reason: &str, error: &str) {
+        plugin.set_current(None);
+        let slot = plugin.slot();
+        slot.set_current(None);
+        let before = slot.state();
+        if (before.status, before.reason.as_str()) != (Status::Error, reason) {
+            plugin.down(reason, error);
+        }
+        let missing = self.newcomers() == Newcomers::Required;
+        slot.update(|state| (state.loaded_at, state.missing) = (None, missing));
+        self.registry.touch();
+        self.open(plugin);
+    }
+
+    /// Forgets plugins that neither run nor should.
+    async fn forget_absent(&self, desired: &Desired) {
+        if desired.newcomers == Newcomers::Counted {
+            return;
+        }
+        let named: BTreeSet<&str> = desired.targets.iter().map(Target::name).collect();
+        let is_absent = |name: &str| !named.contains(name) && !desired.held_back.contains_key(name);
+        for (name, plugin) in self.all() {
+            if is_absent(&name) && plugin.current().is_none() {
+                let mut work = plugin.lock().await;
+                // It may have been brought back meanwhile.
+                if plugin.current().is_none() {
+                    *work = Work::default();
+                    self.forget(&plugin);
+                }
+            }
+        }
     }
 
     pub(super) fn running_targets(&self) -> BTreeMap<String, Target> {
@@ -107,7 +184,7 @@ impl Manager {
     fn waves(&self, desired: &Desired, old: &Set, new: &Set) -> Vec<Vec<Step>> {
         let by_name: BTreeMap<_, _> = desired.targets.iter().map(|t| (t.name(), t)).collect();
         let groups = resolve::change_groups(old, new);
-        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains(p)));
+        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains_key(p)));
         let steps = groups.enumerate().map(|(number, group)| {
             let step = |name: &String| self.step(name, by_name.get(name.as_str()).copied(), desired, number);
             group.plugins.iter().filter_map(step).collect::<Vec<_>>()
@@ -167,6 +244,8 @@ impl Manager {
         if changed.is_err() {
             now.assignment.config = current.assignment.config.clone();
         }
+        let refused = changed.as_ref().map_err(|failure| failure.reason).err();
+        slot.update(|state| refused.unwrap_or_default().clone_into(&mut state.reason));
         plugin.set_current(Some(now));
         changed
     }

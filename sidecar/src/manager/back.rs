@@ -9,7 +9,6 @@ use super::{
 use crate::{
     failure::{Class, Failure, Step},
     running::Running,
-    slot::Stage,
     target::Target,
 };
 use rockstar_core::assignment::Queue;
@@ -119,9 +118,9 @@ impl Manager {
                 let text =
                     format!("{failure}; then its previous version v{} failed as well: {second}", previous.version());
                 tracing::error!(plugin = plugin.name(), "Plugin {}: {text}", plugin.name());
-                plugin.down(&text);
+                plugin.down(second.reason, &text);
                 plugin.set_current(Some(previous));
-                self.try_again(&plugin, &mut member.work);
+                self.try_again(&plugin, &mut member.work, second.class);
                 self.open(&plugin);
                 None
             }
@@ -141,14 +140,12 @@ impl Manager {
     /// There is nothing to go back to.
     fn give_up(&self, member: Returning, name: &str, failure: &Failure) {
         let plugin = member.plugin;
-        plugin.set_current(None);
-        plugin.slot().set_current(None);
-        plugin.slot().set_stage(Stage::Down);
-        plugin.set_status(crate::slot::Status::Error);
-        plugin.slot().update(|state| state.loaded_at = None);
-        if plugin.name() != name {
-            plugin.slot().record.error(&format!("not started with '{name}', which failed: {failure}"));
+        match plugin.name() == name {
+            true => self.set_aside(&plugin, failure.reason, &failure.message),
+            false => {
+                let text = format!("not started with '{name}', which failed: {failure}");
+                self.set_aside(&plugin, "MovedWithFailed", &text);
+            }
         }
-        self.open(&plugin);
     }
 }

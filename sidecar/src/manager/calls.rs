@@ -2,6 +2,7 @@
 
 use super::{
     GroupOutcome, Manager,
+    budget::Crashes,
     wave::{Step, Wave},
 };
 use crate::{failure::Failure, slot::Status, target::Target};
@@ -51,7 +52,7 @@ impl Manager {
             Err(failure) => {
                 // It stays in sight with its error, and may be loaded again.
                 plugin.set_wanted(Some(target));
-                plugin.down(&failure.message);
+                plugin.down(failure.reason, &failure.message);
                 self.publish();
                 Err(ManagerError::Load(failure))
             }
@@ -112,6 +113,7 @@ impl Manager {
             self.tell_refused(&name, &target.version(), &failure);
             return Err(ManagerError::Reload(failure));
         }
+        self.journal.keep_crashes(&name, Crashes::default());
         let step = Step { plugin, new: Some(target), fallback: None, group: 0 };
         let results = Wave::new(self, vec![step], queue).await.run().await;
         match results.into_iter().next().map(|r| r.outcome) {
@@ -140,7 +142,7 @@ impl Manager {
         plugin.set_wanted(target);
         let known = plugin.slot().record.health(&[]).last_error.map(|(text, _)| text);
         match error {
-            Some(error) if known.as_deref() != Some(error) => plugin.down(error),
+            Some(error) if known.as_deref() != Some(error) => plugin.down("NotLoaded", error),
             Some(_) => plugin.set_status(Status::Error),
             None => plugin.set_status(Status::Unloaded),
         }

@@ -3,7 +3,8 @@
 
 use super::{
     Manager,
-    plugin::{Plugin, Work},
+    budget::{Crashes, Restart},
+    plugin::{Plugin, Watcher, Work},
     serve::Entry,
     trial::Trial,
 };
@@ -12,11 +13,14 @@ use crate::{
     instance::{Generation, Instance},
     process::Ended,
 };
-use rockstar_core::duration;
+use rockstar_core::{
+    duration,
+    text::{MAX_LOGGED, bounded},
+};
 use std::{
     future::Future,
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
     sync::mpsc,
@@ -28,40 +32,24 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A process that closed its connection is about to end.
 const END_FOLLOWS: Duration = Duration::from_millis(500);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// More crashes than this in the window disable the plugin.
-const BUDGET: u32 = 5;
-const WINDOW: Duration = Duration::from_secs(300);
 
 /// What the keeper is told.
 #[derive(Debug)]
 pub(super) enum Event {
-    Lost { plugin: String, generation: Generation, cause: String },
-    Again { plugin: String },
+    Lost {
+        plugin: String,
+        generation: Generation,
+        cause: String,
+    },
+    Again {
+        plugin: String,
+    },
+    /// A version that was started again has outlived its grace period.
+    Outlived {
+        plugin: String,
+        generation: Generation,
+    },
     Trial(Arc<Trial>),
-}
-
-/// Crashes of one plugin, and how long to wait after the last.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Crashes {
-    count: u32,
-    since: Option<Instant>,
-}
-
-impl Crashes {
-    /// The pause before the next start; None when the budget is spent.
-    fn note(&mut self, now: Instant) -> Option<Duration> {
-        if self.since.is_none_or(|since| now.duration_since(since) > WINDOW) {
-            *self = Self { count: 0, since: Some(now) };
-        }
-        self.count += 1;
-        (self.count <= BUDGET).then(|| self.pause())
-    }
-
-    fn pause(self) -> Duration {
-        FIRST_PAUSE.saturating_mul(1 << self.count.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
-    }
 }
 
 /// Handles events one task each, and ends them with itself.
@@ -99,11 +87,17 @@ async fn silence(instance: &Instance) {
     }
 }
 
+fn now_unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Manager {
     async fn handle(self: Arc<Self>, event: Event) {
         match event {
             Event::Lost { plugin, generation, cause } => self.lost(&plugin, generation, cause).await,
             Event::Again { plugin } => self.again(&plugin).await,
+            Event::Outlived { plugin, generation } => self.outlived_restart(&plugin, generation).await,
             Event::Trial(trial) => {
                 sleep_until(trial.until).await;
                 self.prove(trial).await;
@@ -116,8 +110,8 @@ impl Manager {
         let mut work = plugin.lock().await;
         let Some(running) = work.running.as_mut().filter(|r| r.instance().generation() == generation) else { return };
         let message = format!("plugin process ended unexpectedly: {cause}{}", running.last_lines().await);
-        tracing::error!(plugin = name, "Plugin {name} crashed: {message}");
-        plugin.down(&message);
+        tracing::error!(plugin = name, "Plugin {name} crashed: {}", bounded(&message, MAX_LOGGED));
+        plugin.down("Crashed", &message);
         let trial = work.trial.clone().filter(|t| self.journal.gives_up() || t.previous(name).is_some());
         match trial {
             Some(trial) => {
@@ -128,27 +122,66 @@ impl Manager {
             None => {
                 work.running = None;
                 work.watcher = None;
-                self.try_again(&plugin, &mut work);
+                self.try_again(&plugin, &mut work, Class::Revision);
                 self.open(&plugin);
             }
         }
     }
 
-    /// Has the plugin started again after a pause, if its budget allows.
-    pub(super) fn try_again(&self, plugin: &Plugin, work: &mut Work) {
+    /// Has the plugin started again after a pause. What its surroundings cause counts as no crash.
+    pub(super) fn try_again(&self, plugin: &Plugin, work: &mut Work, class: Class) {
         let name = plugin.name().to_owned();
-        let Some(pause) = work.crashes.note(Instant::now()) else {
-            tracing::error!("Plugin {name} disabled: more than {BUDGET} crashes in {}", duration::format(WINDOW));
-            plugin.slot().update(|state| state.enabled = false);
-            return;
+        let budget = plugin.slot().policies().crash_budget.clone();
+        let mut crashes = self.crashes(plugin);
+        let restart = match class {
+            Class::Revision => crashes.crashed(&budget, now_unix_ms()),
+            Class::Environment => crashes.waits(),
         };
-        tracing::info!("Plugin {name} starts again in {}", duration::format(pause));
+        self.journal.keep_crashes(&name, crashes);
+        let pause = restart.pause();
+        match restart {
+            Restart::After(_) => tracing::info!("Plugin {name} starts again in {}", duration::format(pause)),
+            Restart::Once(_) => {
+                let (most, window) = (budget.max_crashes, duration::format(budget.window));
+                let next = duration::format(pause);
+                tracing::error!("Plugin {name} disabled: more than {most} crashes in {window}; one start in {next}");
+                plugin.slot().update(|state| {
+                    state.enabled = false;
+                    "CrashBudgetExhausted".clone_into(&mut state.reason);
+                });
+            }
+        }
+        self.after(pause, Event::Again { plugin: name }, work);
+    }
+
+    /// Sends an event after a pause, unless the plugin's work takes another turn before.
+    fn after(&self, pause: Duration, event: Event, work: &mut Work) {
         let events = self.events.clone();
-        // Ends after the pause at the latest.
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             sleep(pause).await;
-            events.send(Event::Again { plugin: name }).await.ok();
+            events.send(event).await.ok();
         });
+        work.restart = Some(Watcher(task.abort_handle()));
+    }
+
+    /// What is known of the crashes of what should run.
+    fn crashes(&self, plugin: &Plugin) -> Crashes {
+        let attempt = plugin.current().map(|target| Plugin::attempt(&target)).unwrap_or_default();
+        self.journal.crashes(plugin.name()).of(&attempt)
+    }
+
+    pub(super) fn outlived(&self, plugin: &Plugin) {
+        let mut crashes = self.crashes(plugin);
+        crashes.outlived();
+        self.journal.keep_crashes(plugin.name(), crashes);
+    }
+
+    async fn outlived_restart(&self, name: &str, generation: Generation) {
+        let Some(plugin) = self.plugin(name) else { return };
+        let work = plugin.lock().await;
+        if work.running.as_ref().is_some_and(|running| running.instance().generation() == generation) {
+            self.outlived(&plugin);
+        }
     }
 
     async fn again(&self, name: &str) {
@@ -161,29 +194,16 @@ impl Manager {
             Ok(running) => {
                 plugin.slot().update(|state| state.restarts += 1);
                 let target = (*target).clone();
+                let grace = target.assignment.policies.reload.grace_period;
+                let generation = running.instance().generation();
+                self.after(grace, Event::Outlived { plugin: name.to_owned(), generation }, &mut work);
                 self.enter(vec![Entry { plugin, work, running: Some(running), target, on_trial: false }]).await;
             }
             Err(failure) => {
                 tracing::error!(plugin = name, "Plugin {name} did not start again: {failure}");
-                plugin.down(&failure.message);
-                if failure.class == Class::Environment {
-                    work.crashes = Crashes { count: work.crashes.count.saturating_sub(1), ..work.crashes };
-                }
-                self.try_again(&plugin, &mut work);
+                plugin.down(failure.reason, &failure.message);
+                self.try_again(&plugin, &mut work, failure.class);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_until_the_budget_is_spent_and_time_restores_it() {
-        let (mut crashes, now) = (Crashes::default(), Instant::now());
-        let pauses: Vec<_> = (0..6).map(|_| crashes.note(now).map(|p| p.as_millis())).collect();
-        assert_eq!(pauses, [Some(100), Some(200), Some(400), Some(800), Some(1600), None]);
-        assert_eq!(crashes.note(now + WINDOW * 2), Some(FIRST_PAUSE));
     }
 }

@@ -1,6 +1,9 @@
 //! Where trials are written down before they begin and after they ended, so that a sidecar that dies in one knows.
 
+use super::budget::Crashes;
 use crate::{failure::Failure, target::Target};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 
 /// How a trial ended.
 #[derive(Clone, Debug)]
@@ -15,16 +18,19 @@ pub enum Verdict<'a> {
 
 /// Told by the manager. Implementations return when it is on disk.
 pub trait Journal: Send + Sync + std::fmt::Debug {
-    /// Before the first process of these targets is started.
+    /// Before the first process of these targets, which move together, is started.
     fn begins(&self, targets: &[Target]);
     fn ends(&self, targets: &[Target], verdict: Verdict<'_>);
     /// A plugin without a version before it that fails in its grace period is given up, rather than restarted.
     fn gives_up(&self) -> bool;
+    /// The crashes of a plugin that are known.
+    fn crashes(&self, plugin: &str) -> Crashes;
+    fn keep_crashes(&self, plugin: &str, crashes: Crashes);
 }
 
 /// Where nobody has to be told.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogOnly;
+#[derive(Debug, Default)]
+pub struct LogOnly(Mutex<BTreeMap<String, Crashes>>);
 
 impl Journal for LogOnly {
     fn begins(&self, _: &[Target]) {}
@@ -33,5 +39,13 @@ impl Journal for LogOnly {
 
     fn gives_up(&self) -> bool {
         false
+    }
+
+    fn crashes(&self, plugin: &str) -> Crashes {
+        self.0.lock().get(plugin).cloned().unwrap_or_default()
+    }
+
+    fn keep_crashes(&self, plugin: &str, crashes: Crashes) {
+        self.0.lock().insert(plugin.to_owned(), crashes);
     }
 }

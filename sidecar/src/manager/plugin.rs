@@ -1,6 +1,6 @@
 //! One plugin as the manager knows it. Memory only.
 
-use super::{crash::Crashes, trial::Trial};
+use super::trial::Trial;
 use crate::{
     running::Running,
     slot::{Slot, Stage, Status},
@@ -29,10 +29,11 @@ pub(super) struct Work {
     pub(super) running: Option<Running>,
     pub(super) watcher: Option<Watcher>,
     pub(super) trial: Option<Arc<Trial>>,
-    pub(super) crashes: Crashes,
+    /// The task that has it started again after a pause.
+    pub(super) restart: Option<Watcher>,
 }
 
-/// The task that watches a process; ends with it.
+/// A task that ends with its owner.
 #[derive(Debug)]
 pub(super) struct Watcher(pub(super) AbortHandle);
 
@@ -86,9 +87,22 @@ impl Plugin {
     }
 
     /// Nothing serves any more, for a reason that is recorded.
-    pub(super) fn down(&self, error: &str) {
+    pub(super) fn down(&self, reason: &str, error: &str) {
         self.slot.set_stage(Stage::Down);
         self.slot.record.error(error);
-        self.set_status(Status::Error);
+        self.slot.update(|state| {
+            state.status = Status::Error;
+            reason.clone_into(&mut state.reason);
+        });
+    }
+
+    /// Nothing of it ran here, and what should cannot.
+    pub(super) fn is_newcomer(&self) -> bool {
+        self.current().is_none() && self.wanted.load().as_ref().is_none_or(|wanted| !wanted.stable)
+    }
+
+    /// Tells crashes of one attempt apart from those of another.
+    pub(super) fn attempt(target: &Target) -> String {
+        format!("{}@{}", target.assignment.revision, target.assignment.reload_at)
     }
 }

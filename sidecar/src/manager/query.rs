@@ -23,6 +23,8 @@ pub struct PluginInfo {
     pub schema: IndexMap<String, ConfigKey>,
     /// In the load order, from 1.
     pub order: usize,
+    /// Nothing of it ran here yet, and nothing proven should.
+    pub newcomer: bool,
     /// Calls that wait while a version is replaced.
     pub queued: usize,
 }
@@ -37,8 +39,9 @@ impl Manager {
             let (target, slot) = (plugin.shown(), plugin.slot());
             let reported = slot.current().map(|instance| instance.manifest().config.clone());
             let declared = || target.as_ref().map(|t| t.body.manifest.config.clone()).unwrap_or_default();
-            let (state, queued) = (slot.state(), slot.queued());
-            Some(PluginInfo { schema: reported.unwrap_or_else(declared), target, state, order, queued, name })
+            let (state, queued, newcomer) = (slot.state(), slot.queued(), plugin.is_newcomer());
+            let schema = reported.unwrap_or_else(declared);
+            Some(PluginInfo { schema, target, state, order, newcomer, queued, name })
         };
         self.load_order().into_iter().enumerate().filter_map(info).collect()
     }

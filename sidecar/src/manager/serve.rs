@@ -129,6 +129,8 @@ impl Manager {
         slot.update(|state| {
             state.enabled = true;
             state.disabled_by_threshold = false;
+            state.missing = false;
+            state.reason.clear();
             state.loaded_at = Some(SystemTime::now());
             state.proven = !on_trial;
             state.acknowledged = false;

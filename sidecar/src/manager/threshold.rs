@@ -63,6 +63,7 @@ impl Manager {
             state.enabled = false;
             state.status = Status::Error;
             state.disabled_by_threshold = true;
+            "DisabledByErrorThreshold".clone_into(&mut state.reason);
         });
         slot.release();
         self.registry.touch();

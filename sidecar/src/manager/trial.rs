@@ -40,6 +40,7 @@ impl Manager {
             if let Some(running) = &work.running {
                 running.instance().set_on_trial(false);
                 member.plugin.slot().update(|state| state.proven = true);
+                self.outlived(&member.plugin);
             }
             proven.extend(member.target.clone());
         }
@@ -61,7 +62,12 @@ impl Manager {
             }
             work.watcher = None;
             let failed = work.running.take();
-            let (target, previous) = (member.target.clone(), member.previous.clone());
+            let (mut target, mut previous) = (member.target.clone(), member.previous.clone());
+            // It became stable since its trial began: nothing else may take its place.
+            if let Some(current) = member.plugin.current().filter(|current| current.stable) {
+                target = Some((*current).clone());
+                previous = previous.or_else(|| target.clone());
+            }
             returning.push(Returning { plugin, work, target, previous, failed, kept: false });
         }
         self.go_back(returning, name, &failure, None).await

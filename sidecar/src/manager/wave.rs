@@ -6,7 +6,7 @@ use super::{
     Manager, Verdict,
     apply::{GroupOutcome, GroupResult},
     back::Returning,
-    crash::{Crashes, Event},
+    crash::Event,
     plugin::{Plugin, Work},
     room::Room,
     serve::Entry,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     failure::{self, Class, Failure},
     running::{self, Running},
-    slot::{Stage, Status},
+    slot::Stage,
     target::Target,
 };
 use futures::{StreamExt, stream};
@@ -94,15 +94,16 @@ impl<'a> Wave<'a> {
 
     fn begin(&self) {
         let targets: Vec<Target> = self.members.iter().filter_map(|m| m.step.new.clone()).collect();
-        for target in &targets {
+        for target in targets {
             if let Some(plugin) = self.manager.plugin(target.name()) {
-                plugin.set_wanted(Some(target.clone()));
+                plugin.set_wanted(Some(target));
             }
         }
-        let unproven: Vec<Target> = targets.into_iter().filter(|t| !t.stable).collect();
-        if !unproven.is_empty() {
-            self.manager.journal.begins(&unproven);
+        let mut groups: BTreeMap<usize, Vec<Target>> = BTreeMap::new();
+        for member in &self.members {
+            groups.entry(member.step.group).or_default().extend(member.step.new.iter().filter(|t| !t.stable).cloned());
         }
+        groups.values().filter(|unproven| !unproven.is_empty()).for_each(|u| self.manager.journal.begins(u));
         // They may call each other's services while they start.
         if self.members.iter().any(|m| self.manager.registry.get(m.step.plugin.name()).is_none()) {
             self.manager.publish();
@@ -269,9 +270,10 @@ impl Member {
         let current = step.plugin.current().map(|t| (*t).clone());
         // What is still on trial is nothing to go back to, but what it would have gone back to is.
         let previous = match &work.trial {
-            Some(trial) => trial.previous(step.plugin.name()),
-            None => current.or_else(|| step.fallback.clone()),
+            Some(trial) => current.filter(|c| c.stable).or_else(|| trial.previous(step.plugin.name())),
+            None => current,
         };
+        let previous = previous.or_else(|| step.fallback.clone());
         let previous = previous.map(|previous| without_revoked(previous, step.new.as_ref()));
         Self { step, work, previous, ready: None, course: Course::Going, stopped: false }
     }
@@ -303,8 +305,7 @@ impl Manager {
         };
         let on_trial = member.work.trial.is_some() && !target.stable;
         plugin.slot().record.threshold.rearm();
-        let mut work = member.work;
-        work.crashes = Crashes::default();
+        let work = member.work;
         Some(Entry { plugin, work, running: member.ready, target, on_trial })
     }
 
@@ -316,14 +317,11 @@ impl Manager {
             ready.stop(patience).await.ok();
             ready.finish(patience).await.ok();
         }
-        plugin.set_current(None);
-        plugin.slot().set_stage(Stage::Down);
-        plugin.set_status(Status::Error);
         let Some((name, failure)) = failure else { return };
         let target: Vec<Target> = member.step.new.iter().cloned().collect();
         match &target[..] {
             [own] if name == plugin.name() => {
-                plugin.slot().record.error(&failure.message);
+                self.set_aside(plugin, failure.reason, &failure.message);
                 self.journal.ends(&target, verdict(own, failure));
                 tracing::error!(
                     plugin = name,
@@ -334,12 +332,11 @@ impl Manager {
             }
             _ => {
                 let text = format!("not started: it requires '{name}', which failed: {failure}");
-                plugin.slot().record.error(&text);
+                self.set_aside(plugin, "DependencyFailed", &text);
                 self.journal.ends(&target, Verdict::Undecided);
                 tracing::error!(plugin = plugin.name(), "Plugin {} {text}", plugin.name());
             }
         }
-        self.open(plugin);
     }
 }
 

@@ -108,8 +108,11 @@ impl Table {
     pub(super) fn new(version: u64, slots: &Slots) -> Self {
         let mut table = Self { version, ..Self::default() };
         for slot in slots.values() {
-            if let Some(instance) = slot.current() {
-                table.add(slot, instance.generation(), &instance.registrations());
+            match slot.current() {
+                Some(instance) => table.add(slot, instance.generation(), &instance.registrations()),
+                // Nobody knows what it would listen to: everything.
+                None if slot.state().missing => table.add(slot, Generation::next(), &Registrations::all_requests()),
+                None => {}
             }
         }
         for entries in table.hooks.iter_mut().chain([&mut table.middleware]) {

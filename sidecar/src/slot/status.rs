@@ -46,4 +46,8 @@ pub struct State {
     /// How often its configuration changed since its process started.
     pub config_generation: u64,
     pub disabled_by_threshold: bool,
+    /// CamelCase: why it cannot answer, or what it refused last; empty: nothing of that kind.
+    pub reason: String,
+    /// It never ran here and failed, and must not be skipped: requests follow its failure policy.
+    pub missing: bool,
 }
