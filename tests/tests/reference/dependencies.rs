@@ -102,7 +102,7 @@ fn load_order(plugins: &[Sketch]) -> Vec<String> {
         let dependencies = needs.iter().map(need).collect();
         let node = Node { version: "1.0.0".parse().unwrap(), dependencies, framework: None };
         let candidate = Some((RevisionId(name.clone()), node));
-        (name.clone(), Member { candidate, stable: None, priority: *priority, place })
+        (name.clone(), Member { candidate, stable: None, priority: *priority, place, opaque: None })
     };
     let framework = "1.5.0".parse().unwrap();
     resolve(&Input { framework, plugins: plugins.iter().enumerate().map(member).collect() }).load_order

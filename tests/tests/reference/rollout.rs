@@ -42,12 +42,17 @@ fn instance(number: usize) -> Instance {
         id: format!("server{number}"),
         name: format!("server{number}"),
         created: 0,
+        transient: false,
         presence: Presence::Connected,
+        expected: true,
         new: false,
         ready: true,
         down: [].into(),
+        seen_since: 0,
+        away_since: None,
         accepted: 0,
         moving: false,
+        busy: [].into(),
         waiting: None,
         serving: Arc::default(),
         proven: Arc::default(),
@@ -76,6 +81,7 @@ impl Fleet {
             plugins: [("p".to_owned(), version.to_string())].into(),
             requires: [1, 2].map(|v| (revision(v), Vec::new())).into(),
             instances: self.instances.clone(),
+            ..Input::default()
         };
         let judged = rollout::judge(&self.state, &input);
         let failed = judged.state.failed.contains_key("p");
@@ -122,6 +128,7 @@ fn failure(revision: &RevisionId, at: i64) -> Failure {
         message: "plugin initialization failed: no".to_owned(),
         at,
         plan_generation: i64::MAX,
+        shared: false,
     }
 }
 
