@@ -14,7 +14,6 @@ SHARE=(
   namespace_deleted
 )
 
-# Those that install the operator anew are last: they disturb all others.
 ALL=(
   bad_objects_are_refused_with_a_reason
   plugins_run_and_the_app_answers_through_them
@@ -58,6 +57,17 @@ ALL=(
 
   namespace_deleted
   host_deleted_and_made_again
+  release_removed_and_made_again
+  release_removed_without_hooks
+  operator_namespace_deleted
+  namespace_deleted_in_cluster_mode
+)
+
+# Those that touch what all share: the release, the authority, the definitions.
+ALONE=(
+  operator_upgraded_with_a_new_authority
+  unreadable_object_is_held
+  namespace_deleted
   release_removed_and_made_again
   release_removed_without_hooks
   operator_namespace_deleted

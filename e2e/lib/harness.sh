@@ -52,7 +52,7 @@ timed() {
 # application NAME REPLICAS [JQ]: a PluginHost, changed by that, and an application that joins it.
 application() {
   APP=$1 REPLICAS=$2
-  sed "s/APP/$APP/" "$E2E_DIR/manifests/host.yaml" | kubectl create --dry-run=client -o json -f - | jq "${3:-.}" | k apply -f - >/dev/null
+  sed "s/APP/$APP/" "$E2E_DIR/manifests/host.yaml" | k create --dry-run=client -o json -f - | jq "${3:-.}" | k apply -f - >/dev/null
   sed "s/APP/$APP/; s/REPLICAS/$REPLICAS/" "$E2E_DIR/manifests/app.yaml" | sed "s/APP/$APP/g" | k apply -f - >/dev/null
   k rollout status "deployment/$APP" --timeout=180s >/dev/null || fail "the application does not start"
 }
@@ -159,14 +159,14 @@ events_of() { k get events -o json | jq -r --arg name "$1" '.items[] | select(.i
 
 # record FILE KIND NAME JQ: each state of an object, or of all where NAME is empty, as it comes: "MILLISECONDS VALUE".
 record() {
-  kubectl -n "$NS" get "$2" ${3:+"$3"} -w -o json | jq --unbuffered -r "\"\\(now * 1000 | floor) \\($4)\"" >"$WORK/$1" &
-  within 10 ' ' cat "$WORK/$1"
+  kubectl -n "$NS" get "$2" ${3:+"$3"} -w -o json | jq --unbuffered -r "\"\\(now * 1000 | floor) \\($4)\"" >"$WORK/$NS.$1" &
+  within 10 ' ' cat "$WORK/$NS.$1"
 }
 
 READINESS='"\(.metadata.name) \([.status.conditions[]? | select(.type == "Ready").status][0])"'
 
 # lost_readiness FILE: how often a pod that was ready was no longer, in a record of READINESS.
-lost_readiness() { awk 'was[$2] == "True" && $3 != "True" { lost++ } { was[$2] = $3 } END { print lost + 0 }' "$WORK/$1"; }
+lost_readiness() { awk 'was[$2] == "True" && $3 != "True" { lost++ } { was[$2] = $3 } END { print lost + 0 }' "$WORK/$NS.$1"; }
 
 # most_in_flight PLUGIN VERSION: in how many pods at once a version was initialised and not proven yet.
 most_in_flight() {
@@ -179,7 +179,7 @@ most_in_flight() {
 }
 
 # first_at FILE PATTERN: when a record first had it, in milliseconds.
-first_at() { grep -m 1 -E "$2" "$WORK/$1" | cut -d' ' -f1; }
+first_at() { grep -m 1 -E "$2" "$WORK/$NS.$1" | cut -d' ' -f1; }
 
 # logged_at TEXT: when the sidecars logged it, in milliseconds, the earliest first.
 logged_at() {
@@ -238,7 +238,8 @@ restarts() { k get pod "$1" -o json | jq '[.status.initContainerStatuses[] | sel
 
 # stripped PROGRAM: the file of a program without its symbols.
 stripped() {
-  [ -f "$WORK/stripped/$1" ] || { mkdir -p "$WORK/stripped" && strip -o "$WORK/stripped/$1" "$BUILT/$1"; }
+  mkdir -p "$WORK/stripped"
+  [ -f "$WORK/stripped/$1" ] || { strip -o "$WORK/stripped/$1.$NS" "$BUILT/$1" && mv "$WORK/stripped/$1.$NS" "$WORK/stripped/$1"; }
   echo "$WORK/stripped/$1"
 }
 
@@ -248,8 +249,8 @@ artifact() {
   rm -rf "$dir" && mkdir -p "$dir"
   ln "$(stripped "$program")" "$dir/$name"
   printf '%s\n' "$manifest" >"$dir/plugin.yaml"
-  reference=$("$BUILT/rockstar" push "$dir" "${TO_REGISTRY:-$REGISTRY}/$NS/$name:$version" --insecure 2>"$WORK/push.log") ||
-    fail "rockstar push $name $version: $(cat "$WORK/push.log")"
+  reference=$("$BUILT/rockstar" push "$dir" "${TO_REGISTRY:-$REGISTRY}/$NS/$name:$version" --insecure 2>"$dir.log") ||
+    fail "rockstar push $name $version: $(cat "$dir.log")"
   echo "${reference##*@}"
 }
 
@@ -344,28 +345,40 @@ load_end() {
 
 # --- Verdicts ---
 
-passed=0 failed=()
-
 # namespace_of FUNCTION: the scenario's own.
 namespace_of() { echo "${1//_/-}"; }
 
 # scenario FUNCTION: one line of verdict; what helps to understand a failure follows it.
 scenario() {
   local name=$1 log=$WORK/$1.log start=$SECONDS verdict=PASS
-  ( NS=$(namespace_of "$name"); trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; "$name" ) >"$log" 2>&1 &
-  wait $! || verdict=FAIL
-  printf '%s %s (%d s)\n' "$verdict" "${name//_/ }" $((SECONDS - start))
   NS=$(namespace_of "$name")
-  if [ $verdict = PASS ]; then
-    passed=$((passed + 1))
-    cat "$log"
-  else
-    failed+=("$name")
-    tail -n 20 "$log"
-    evidence >"$WORK/$name.evidence" 2>&1 || true
-    cut -c1-400 "$WORK/$name.evidence"
-  fi
+  ( trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; "$name" ) >"$log" 2>&1 &
+  wait $! || verdict=FAIL
+  echo "$verdict $name" >>"$WORK/verdicts"
+  {
+    printf '%s %s (%d s)\n' "$verdict" "${name//_/ }" $((SECONDS - start))
+    if [ $verdict = PASS ]; then
+      cat "$log"
+    else
+      tail -n 20 "$log"
+      evidence >"$WORK/$name.evidence" 2>&1 || true
+      cut -c1-400 "$WORK/$name.evidence"
+    fi
+  } >"$WORK/$name.report"
+  cat "$WORK/$name.report"
   [ $verdict-${KEEP:-} = FAIL-1 ] || k delete deployments,jobs,services,plugins,pluginhosts --all --wait=false >/dev/null 2>&1 || true
+}
+
+# scenarios FUNCTION...: so many at a time as JOBS says; those that touch what all share come last, one after another.
+scenarios() {
+  local name
+  for name in "$@"; do
+    [[ " ${ALONE[*]} " != *" $name "* ]] || continue
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-1}" ]; do wait -n || true; done
+    scenario "$name" &
+  done
+  wait
+  for name in "$@"; do [[ " ${ALONE[*]} " != *" $name "* ]] || scenario "$name"; done
 }
 
 evidence() {
@@ -387,6 +400,7 @@ evidence() {
 }
 
 verdict() {
-  echo "${passed} passed, ${#failed[@]} failed${failed[0]+: ${failed[*]}}; $((SECONDS / 60)) min $((SECONDS % 60)) s in all"
-  [ ${#failed[@]} = 0 ]
+  local failed; failed=$(sed -n 's/^FAIL //p' "$WORK/verdicts" | tr '\n' ' ')
+  echo "$(grep -c ^PASS "$WORK/verdicts" || true) passed, failed: ${failed:-none}; $((SECONDS / 60)) min $((SECONDS % 60)) s in all"
+  [ -z "$failed" ]
 }

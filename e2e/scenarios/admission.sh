@@ -25,7 +25,7 @@ bad_objects_are_refused_with_a_reason() {
 
 # A folder as Argo CD or Flux apply it: dependents first, a dry run first.
 folder_in_any_order() {
-  local folder=$WORK/folder a b; mkdir -p "$folder"
+  local folder=$WORK/$NS a b; mkdir -p "$folder"
   application storefront 2
   a=$(versioned_json a 1.0.0 '.dependencies = [{name: "b", version: ">=1.0.0"}]')
   b=$(versioned_json b 1.0.0)

@@ -73,13 +73,13 @@ frozen_leader_in_the_middle_of_a_rollout() {
   load_end
   same 'starts of 2.0.0' 6 "$(tries a 2.0.0)"
   at_most 'pods in flight' 1 "$(most_in_flight a 2.0.0)"
-  same 'times that the plan generation fell' 0 "$(awk '$2 < was { fell++ } { was = $2 } END { print fell + 0 }' "$WORK/generations")"
+  same 'times that the plan generation fell' 0 "$(awk '$2 < was { fell++ } { was = $2 } END { print fell + 0 }' "$WORK/$NS.generations")"
   promoted_last 2.0.0
 }
 
 # statuses: what a record of Plugins shows of their statuses, each once, but for the marker's.
 STATUSES='"\(.metadata.name) \(.status | del(.observedGeneration) | tojson)"'
-statuses() { cut -d' ' -f2- "$WORK/statuses" | grep -v '^marker ' | sort -u; }
+statuses() { cut -d' ' -f2- "$WORK/$NS.statuses" | grep -v '^marker ' | sort -u; }
 
 # Both replicas are replaced: nothing about the plugins changes, in no status at no time; a rolled back one stays so.
 restarted_operator_changes_no_status() {

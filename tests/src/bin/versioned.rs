@@ -107,7 +107,8 @@ impl Shared {
             request.json(401, &json!({"error": "unauthorized"}));
             return Ok(());
         }
-        match request.path().strip_prefix(&format!("/{}/", self.name)) {
+        let wanted = request.path().strip_prefix(&format!("/{}/", self.name)).and_then(|rest| rest.split('/').next());
+        match wanted {
             Some("version") => request.respond(200, &[], self.version.clone()),
             Some("ask") => {
                 let asked = self.asked.get().ok_or("nobody is asked")?;
