@@ -86,6 +86,14 @@ running_in() { processes "$1" | awk 'NF > 1 { pods++ } END { print pods + 0 }'; 
 sidecar_logs() { local pod; for pod in $(app_pods); do k logs "$pod" -c rockstar-sidecar --tail=-1; done; }
 # logged TEXT: how many lines of the sidecars' logs have it.
 logged() { sidecar_logs | grep -cF "$1" || true; }
+# pod_that_logged TEXT: the first pod whose sidecar did.
+pod_that_logged() {
+  local pod
+  for pod in $(app_pods); do
+    if k logs "$pod" -c rockstar-sidecar --tail=-1 | grep -F "$1" >/dev/null; then echo "$pod" && return; fi
+  done
+  fail "no sidecar logged '$1'"
+}
 # tries PLUGIN VERSION: how often that version of a versioned plugin was initialised, in all pods.
 tries() { logged "$1 $2 initializes"; }
 
@@ -311,7 +319,7 @@ grace() { printf '.spec.reload.gracePeriod = "%s"' "$1"; }
 
 # --- Load ---
 
-# load_begin [PATH] [CURL ARGUMENTS...]: requests from four callers, 20 a second each, over new connections, to all pods.
+# load_begin [PATH] [CURL ARGUMENTS...]: requests from four callers, 5 a second each, over new connections, to all pods.
 # Each writes "STATUS EXIT-CODE SERVED ERROR" to a file of its own; to standard error, which curl does not hold back.
 load_begin() {
   local caller path=${1:-/hello} url; shift || true
@@ -321,7 +329,7 @@ load_begin() {
   rm -f "$LOAD".*
   load_pids=()
   for caller in 1 2 3 4; do
-    curl -s -m 60 --rate 20/s -H 'connection: close' "$@" -o /dev/null \
+    curl -s -m 60 --rate 5/s -H 'connection: close' "$@" -o /dev/null \
       -w '%{stderr}%{http_code} %{exitcode} served:%header{x-served} %{errormsg}\n' "$url$path/[1-1000000]" 2>"$LOAD.$caller" &
     load_pids+=($!)
   done

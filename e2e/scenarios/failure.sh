@@ -131,7 +131,7 @@ pull_secret_added_later() {
   jq -n --arg registry "$registry" '{auths: {($registry): {auth: ("plugins:plugins" | @base64)}}}' >"$WORK/docker/config.json"
   DOCKER_CONFIG=$WORK/docker TO_REGISTRY=$registry versioned a 1.0.0
   within 60 Environment failures a
-  within 60 'check the credentials' condition a Ready
+  within 60 'check the credentials' failures a
   k create secret docker-registry regcred --docker-server="$registry" --docker-username=plugins --docker-password=plugins >/dev/null
   k patch plugin a --type=merge -p '{"spec": {"source": {"oci": {"pullSecret": "regcred"}}}}' >/dev/null
   timed 'it runs' ready a 1.0.0 180

@@ -288,15 +288,11 @@ registry_out_of_reach_of_one_pod() {
   same 'starts of 2.0.0' 6 "$(tries a 2.0.0)"
 }
 
-# trying VERSION: the pods in which that version of a is on trial now.
-canary() { rollout '.trials.a.canary // "none"'; }
-pod_of() { k get pods -o json | jq -r --arg uid "$1" '.items[] | select(.metadata.uid == $uid or .metadata.name == $uid) | .metadata.name'; }
-
 # try_and_kill: the sidecar whose pod tries 2.0.0 is killed; it comes back with 1.0.0.
 try_and_kill() {
   local pod before
   within 60 'a 2.0.0 started' sidecar_logs
-  pod=$(for pod in $(app_pods); do k logs "$pod" -c rockstar-sidecar | grep -qF 'a 2.0.0 started' && echo "$pod"; done | head -n 1)
+  pod=$(pod_that_logged 'a 2.0.0 started')
   before=$(restarts "$pod")
   note "kills the sidecar of $pod"
   kill_sidecar "$pod"
@@ -333,7 +329,7 @@ evicted_pod_on_trial() {
   ready a 1.0.0
   versioned a 2.0.0 . "$(grace 10s)"
   within 60 'a 2.0.0 started' sidecar_logs
-  pod=$(for pod in $(app_pods); do k logs "$pod" -c rockstar-sidecar | grep -qF 'a 2.0.0 started' && echo "$pod"; done | head -n 1)
+  pod=$(pod_that_logged 'a 2.0.0 started')
   evict "$pod"
   within 60 NotFound k get pod "$pod"
   ready a 2.0.0 180
