@@ -231,10 +231,13 @@ operator_pods() { system get pods -l app.kubernetes.io/component=operator -o nam
 
 # process_of POD COMMAND: its process id in the node; the command's name as the kernel keeps it, 15 characters.
 process_of() {
+  local found
   # shellcheck disable=SC2016
-  node sh -c 'for p in /proc/[0-9]*; do
-    [ "$(cat "$p/comm" 2>/dev/null)" = "$2" ] && tr "\0" "\n" <"$p/environ" | grep -qx "POD_NAME=$1" && echo "${p#/proc/}"
-  done' sh "$1" "$2" 2>/dev/null | sort -n | head -n 1
+  found=$(node sh -c 'for p in /proc/[0-9]*; do
+    if [ "$(cat "$p/comm" 2>/dev/null)" = "$2" ] && tr "\0" "\n" <"$p/environ" | grep -qx "POD_NAME=$1"; then echo "${p#/proc/}"; fi
+  done' sh "$1" "$2" 2>/dev/null | sort -n | head -n 1)
+  [ -n "$found" ] || fail "no process $2 of $1"
+  echo "$found"
 }
 
 # kill_sidecar POD: without a word, and without its plugins' doing.
