@@ -21,7 +21,7 @@ pub struct PluginHostStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub load_order: Vec<String>,
     /// What must outlive the operator's process.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::rollout")]
     pub rollout: Option<State>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
