@@ -81,6 +81,8 @@ pub struct Down {
     pub message: String,
     /// It does not come back by itself soon: somebody must act.
     pub stuck: bool,
+    /// It runs, but not with what it was told.
+    pub refuses: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

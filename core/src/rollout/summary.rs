@@ -140,8 +140,13 @@ impl Context<'_> {
     }
 
     fn down(&self, view: &View<'_>, down: &Down) -> Said {
-        let how = if down.stuck { "; reload it, or apply a version that works" } else { "; it starts again by itself" };
-        let message = format!("is down in pod {}: {}{how}", view.instance.name, down.message);
+        let what = if down.refuses { "refuses what it is told" } else { "is down" };
+        let how = match down {
+            Down { refuses: true, .. } => "; it runs on with what it had; correct the value, or reload it",
+            Down { stuck: true, .. } => "; reload it, or apply a version that works",
+            _ => "; it starts again by itself",
+        };
+        let message = format!("{what} in pod {}: {}{how}", view.instance.name, down.message);
         Said { verdict: Verdict::Down { stuck: down.stuck }, reason: Some(down.reason.clone()), message }
     }
 

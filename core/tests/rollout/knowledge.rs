@@ -272,7 +272,7 @@ fn ready_needs_every_instance_that_should_serve() {
     assert_eq!(verdict(vec![lost]), Verdict::NoInstances);
     assert_eq!(verdict(Vec::new()), Verdict::Current);
     let down = |stuck| {
-        let down = Down { reason: "CrashBudgetExhausted".into(), message: "no memory".into(), stuck };
+        let down = Down { reason: "CrashBudgetExhausted".into(), message: "no memory".into(), stuck, refuses: false };
         Instance { down: [("a".to_owned(), down)].into(), ..pod(1, &[("a", 1)]) }
     };
     assert_eq!(verdict(vec![good(), down(true)]), Verdict::Down { stuck: true });

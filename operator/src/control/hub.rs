@@ -75,11 +75,15 @@ impl Hub {
         Session { hub: Arc::clone(self), host, uid, stream, mailbox }
     }
 
-    /// The attached instances of a host.
+    /// The attached instances of a host, by the names of their pods.
     #[must_use]
     pub fn attached(&self, host: &HostKey) -> Vec<Attached> {
         let hosts = self.hosts.lock();
-        hosts.get(host).map(|e| e.values().map(|e| e.attached.clone()).collect()).unwrap_or_default()
+        let entries = hosts.get(host).into_iter().flat_map(HashMap::values);
+        let mut attached: Vec<_> = entries.map(|entry| entry.attached.clone()).collect();
+        drop(hosts);
+        attached.sort_by(|a, b| (&a.pod, &a.uid).cmp(&(&b.pod, &b.uid)));
+        attached
     }
 
     /// How many streams there are.

@@ -146,6 +146,7 @@ fn why_down(state: &PluginState) -> Down {
         reason: reason.to_owned(),
         message: text::bounded(message, text::MAX_STORED),
         stuck: STUCK.contains(&reason),
+        refuses: state.status == "running" && !state.disabled_by_threshold,
     }
 }
 

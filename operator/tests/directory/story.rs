@@ -113,7 +113,7 @@ async fn a_refused_configuration_is_told_until_it_is_another_one() {
     let refused = |c: Option<(String, String, String)>| c.is_some_and(|c| c.1 == "ConfigChangeRefused");
     scene.until("the refusal is told", |s, _| refused(condition(s, "auth", "Ready"))).await;
     let message = condition(&scene.operator.snapshot(), "auth", "Ready").unwrap().2;
-    assert_eq!(message, "invalid level; the previous configuration stays");
+    assert_eq!(message, "invalid level; the previous configuration stays (in pod-0); change spec.config");
     let scene = scene.restart_operator().await;
     scene
         .until("it is told still", |s, i| {
