@@ -240,12 +240,13 @@ impl<'a> Mover<'a> {
         !view.settled() && (moving || view.promised().any(moves_to)) || self.unproven(view)
     }
 
+    /// It runs something that is neither stable nor proven there, be it of a target before.
     fn unproven(&mut self, view: &View<'_>) -> bool {
         let (serving, proven) = (self.fleet.sets.get(view.serving), self.fleet.sets.get(view.proven));
-        let trials = &self.state.trials;
+        let stable = self.state.stable.as_ref();
         *self.unproven.entry((view.serving, view.proven)).or_insert_with(|| {
-            let runs = |set: &Set, plugin: &str, revision| set.get(plugin) == Some(revision);
-            trials.iter().any(|(p, t)| runs(serving, p, &t.revision) && !runs(proven, p, &t.revision))
+            let is_stable = |plugin: &str, revision| stable.and_then(|set| set.get(plugin)) == Some(revision);
+            serving.iter().any(|(p, revision)| proven.get(p) != Some(revision) && !is_stable(p, revision))
         })
     }
 

@@ -146,7 +146,10 @@ pub(super) fn stall_message(state: &State, fleet: &Fleet<'_>, plugin: Option<&st
         }
         None => goal.reached(view),
     };
-    let late: Vec<_> = fleet.live().filter(|view| !has(view)).collect();
+    let mut late: Vec<_> = fleet.live().filter(|view| !has(view)).collect();
+    if late.is_empty() {
+        late = fleet.live().filter(|view| !goal.reached(view)).collect();
+    }
     let named = late.iter().take(SHOWN).map(|view| format!("{} ({})", view.instance.name, reason(state, view, plugin)));
     let more = if late.len() > SHOWN { " and others" } else { "" };
     format!(

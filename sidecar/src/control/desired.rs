@@ -44,7 +44,8 @@ pub struct Sets {
 /// bodies that it does not name.
 #[must_use]
 pub fn complete(new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
-    with_bodies(with_kept_values(new, old), old)
+    let same_host = old.filter(|old| old.host_uid == new.host_uid);
+    with_bodies(with_kept_values(new, same_host), old)
 }
 
 fn with_kept_values(mut new: Snapshot, old: Option<&Snapshot>) -> Snapshot {

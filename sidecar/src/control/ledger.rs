@@ -140,6 +140,11 @@ impl Ledger {
         self.condemned.retain(|_, condemned| plan_generation <= condemned.plan_generation);
     }
 
+    /// Forgets what failed under another host's plans: their generations say nothing about this one's.
+    pub fn forgive_all(&mut self) {
+        self.condemned.clear();
+    }
+
     /// Closes the trials that the process before this one left open. None of them is tried again, unless the host has no
     /// stable set: then the set is started once more.
     pub fn died_on_trial(&mut self, first_set: bool, moment: Moment) {

@@ -86,7 +86,12 @@ impl Memory {
         if new.plan_generation < known {
             return Err(MemoryError::Older { plan_generation: new.plan_generation, known });
         }
-        self.follow(desired::complete(new, old.as_deref()))
+        let is_other_host = old.as_ref().is_some_and(|old| old.host_uid != new.host_uid);
+        self.follow(desired::complete(new, old.as_deref()))?;
+        if is_other_host {
+            self.change(Ledger::forgive_all);
+        }
+        Ok(())
     }
 
     /// Cuts the snapshot that is followed. What cannot be written is taken away all the same.
@@ -232,6 +237,20 @@ mod tests {
         let refused = memory.keep(snapshot(6)).unwrap_err();
         assert_eq!(refused.to_string(), "the snapshot of plan 6 is older than plan 7, which this sidecar follows");
         memory.keep(Snapshot { host_uid: "other".into(), ..snapshot(1) }).unwrap();
+    }
+
+    #[test]
+    fn what_failed_under_another_host_is_forgotten() {
+        let run = tempfile::tempdir().unwrap();
+        let memory = Memory::open(run.path()).unwrap();
+        memory.keep(snapshot(7)).unwrap();
+        let target = target("auth", "auth-2");
+        let failure = Failure::revision(crate::failure::Step::Initialize, "InitializeFailed", "no key");
+        memory.ends(std::slice::from_ref(&target), Verdict::Failed(&target, &failure));
+        memory.keep(snapshot(7)).unwrap();
+        assert!(memory.read(|ledger| ledger.is_condemned(&target)));
+        memory.keep(Snapshot { host_uid: "other".into(), ..snapshot(1) }).unwrap();
+        assert!(memory.read(|ledger| !ledger.is_condemned(&target)));
     }
 
     #[test]
