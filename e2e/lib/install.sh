@@ -21,7 +21,8 @@ install_chart() {
   local watched; watched=$(kubectl get namespaces "${NAMESPACES[@]}" --ignore-not-found -o json | jq -r '[(.items // [.])[].metadata.name] | join(",")')
   helm upgrade --install rockstar "$REPO_DIR/charts/rockstar" --namespace "$SYSTEM" --create-namespace \
     --values "$E2E_DIR/manifests/values.yaml" --set "sidecar.insecureRegistries={$REGISTRY,$PRIVATE_REGISTRY}" \
-    --set "watch.namespaces={$watched}" --wait --timeout 3m "$@"
+    --set "watch.namespaces={$watched}" --set "podAnnotations.image=$(docker inspect -f '{{.Id}}' rockstar-operator:e2e)" \
+    --wait --timeout 3m "$@" || return
   kubectl get crd "plugins.$API" "pluginhosts.$API" -o name
   within 60 2 system get deployment -l app.kubernetes.io/name=rockstar -o jsonpath='{.items[*].status.readyReplicas}'
 }
