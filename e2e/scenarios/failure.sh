@@ -92,7 +92,7 @@ plugin_dead_after_its_grace() {
   same 'pods that lost their readiness meanwhile' "$lost" "$(lost_readiness pods)"
   same 'conditions' "$before" "$(k get plugin a -o jsonpath='{.status.conditions}')"
   at_most 'losses of readiness' 4 "$lost"
-  [[ $(condition a Ready) == *crash* ]] || fail "no word of the crashes: $(condition a Ready)"
+  [[ $(condition a Ready) == *Crash* ]] || fail "no word of the crashes: $(condition a Ready)"
   within 10 True condition other Ready
   # Out of it: a version that stays.
   versioned a 2.0.0
@@ -110,12 +110,12 @@ new_plugin_from_an_absent_registry() {
   within 60 Environment failures ghost
   not_ready ghost
   versioned a 1.1.0
-  ready a 1.1.0
+  timed 'another version runs everywhere' ready a 1.1.0 240
   throughout 20 False condition ghost Ready
   k delete plugin ghost --timeout=60s >/dev/null
   within 60 True of_host storefront Ready
   versioned a 1.2.0
-  ready a 1.2.0
+  timed 'another version runs everywhere' ready a 1.2.0 240
   load_end
   same 'pods that lost their readiness' 0 "$(lost_readiness pods)"
   same 'stable plugins' a "$(rollout '.stable | keys | join(" ")')"
