@@ -235,9 +235,19 @@ impl<'a> Mover<'a> {
 
     /// It moves, may move, or runs something on trial that it has not proven.
     fn in_flight(&mut self, view: &View<'_>) -> bool {
+        if self.waits_for_newcomers(view) {
+            return self.unproven(view);
+        }
         let moves_to = |set: SetId| set != view.serving && (!view.instance.new || self.on_trial[set]);
         let moving = view.instance.moving && !view.instance.new;
         !view.settled() && (moving || view.promised().any(moves_to)) || self.unproven(view)
+    }
+
+    /// All that it still moves is new, and waits out an environment failure: it serves as before, and costs nothing.
+    fn waits_for_newcomers(&self, view: &View<'_>) -> bool {
+        let busy = &view.instance.busy;
+        let is_new = |plugin: &String| self.state.stable.as_ref().is_some_and(|stable| !stable.contains_key(plugin));
+        view.instance.waiting.is_some() && !busy.is_empty() && busy.iter().all(is_new)
     }
 
     /// It runs something that is neither stable nor proven there, be it of a target before.

@@ -251,6 +251,35 @@ fn b3_a_closed_plugin_of_the_first_set_stays_as_down() {
 }
 
 #[test]
+fn a0_a_newcomer_that_cannot_be_loaded_holds_nobody_up() {
+    let told = rollout::Assignment {
+        target: Arc::new(set(&[("a", 1), ("ghost", 1)])),
+        fallback: Arc::new(set(&[("a", 1)])),
+        generation: 5,
+        superseded: Vec::new(),
+    };
+    let waiting = Instance {
+        moving: true,
+        busy: ["ghost".to_owned()].into(),
+        waiting: Some(NOW),
+        assigned: Some(told),
+        ..pod(0, &[("a", 1)])
+    };
+    let state = State {
+        target: Some(set(&[("a", 2), ("ghost", 1)])),
+        trials: [("a".to_owned(), Trial { canary: None, ..trial("a", 2) }), ("ghost".to_owned(), trial("ghost", 1))]
+            .into(),
+        ..moving(trial("a", 2))
+    };
+    let plugins = ["a", "ghost"].map(|p| (p.to_owned(), "t".to_owned())).into();
+    let input = Input { plugins, ..input(vec![waiting, pod(1, &[("a", 1)]), pod(2, &[("a", 1)])]) };
+    let plan = pass(&state, &input);
+    let up = plan.assignments.values().filter(|told| told.target.get("a") == Some(&id("a", 2))).count();
+    assert_eq!(up, 1, "the window of one is free");
+    assert_eq!(plan.assignments["uid-000"].target.get("ghost"), Some(&id("ghost", 1)), "it tries on");
+}
+
+#[test]
 fn the_strikes_of_a_trial_are_bounded() {
     let failing = |n| Instance { failures: vec![failure("f", "a", 2, false)], ..pod(n, &[]) };
     let state = State { stable: None, ..moving(trial("a", 2)) };
