@@ -56,6 +56,9 @@ pub struct Arguments {
     /// Bytes of memory that the sidecar and its plugins may use together: no plugin starts whose limit goes beyond
     #[arg(long, env = "ROCKSTAR_MEMORY_LIMIT", value_name = "BYTES")]
     pub memory_limit: Option<u64>,
+    /// File that says at the end what served, for the pod's status; only written if it is there
+    #[arg(long, env = "ROCKSTAR_TERMINATION_LOG", value_name = "FILE", default_value = "/dev/termination-log")]
+    pub termination_log: PathBuf,
     /// How long the sidecar has from the end of its pod to its own
     #[arg(long, env = "ROCKSTAR_GRACE_PERIOD", value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
     pub grace_period: Duration,

@@ -98,7 +98,8 @@ impl Context {
 impl Caller {
     /// A use without permission is an error of the plugin, counted and visible.
     fn allowed(&self, permission: Permission) -> Result<(), Failure> {
-        let denied = permission::check_use(self.slot.name(), &self.instance.permissions(), permission);
+        let permissions = self.slot.narrowed(&self.instance.permissions());
+        let denied = permission::check_use(self.slot.name(), &permissions, permission);
         denied.map_err(|error| {
             tracing::error!(plugin = self.slot.name(), %permission, "{error}");
             self.failed(Class::Denied, permission.name(), error.to_string())

@@ -9,7 +9,7 @@ pub use handshake::HandshakeError;
 
 use crate::{
     artifact::{Artifact, Store},
-    confine::Confiner,
+    confine::{self, Confiner},
     context,
     failure::{Class, Failure, Step},
     framework::Framework,
@@ -17,7 +17,7 @@ use crate::{
     link::Link,
     peers,
     process::{Launch, Process, SpawnError, Spawner},
-    slot::Slot,
+    slot::{Listed, Slot},
     target::Target,
 };
 use rockstar_core::{
@@ -71,6 +71,7 @@ pub struct Launched {
     pub process: Process,
     pub artifact: Artifact,
     context: AbortHandle,
+    _listed: Listed,
     _directory: PrivateDirectory,
 }
 
@@ -104,6 +105,7 @@ impl Launcher {
             confinement,
         };
         let mut process = Process::start(&self.spawner, &launch).await.map_err(not_started)?;
+        let listed = slot.list(confine::kernel_permissions(&target.assignment.permissions), process.killer());
         note_refusals(&process, slot);
         let deadline = Instant::now() + self.limits.handshake;
         let (link, description) =
@@ -119,7 +121,7 @@ impl Launcher {
         let (name, spawner) = (slot.name().to_owned(), self.spawner.clone());
         let connections = peers::of_session(listener, process.session(), name, spawner);
         let context = context::serve(connections, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
-        Ok(Launched { instance, process, artifact, context, _directory: directory })
+        Ok(Launched { instance, process, artifact, context, _listed: listed, _directory: directory })
     }
 }
 

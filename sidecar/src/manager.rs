@@ -18,11 +18,14 @@ mod threshold;
 mod trial;
 mod unload;
 mod wave;
+mod withdraw;
 
 pub use apply::{Applied, Desired, GroupOutcome, GroupResult, HeldBack, Newcomers};
 pub use calls::ManagerError;
 pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;
+pub use serve::{OVERTAKEN, WITHDRAWN};
+pub use withdraw::{Allowed, AllowedPlugin};
 
 use crate::{
     confine::Confiner,
@@ -43,7 +46,10 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Weak},
 };
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
 
 const EVENTS: usize = 1024;
 
@@ -63,6 +69,8 @@ pub struct Manager {
     incidents: Arc<Incidents>,
     guard: AbortHandle,
     newcomers: Mutex<Newcomers>,
+    /// What the newest plan allows; none: nobody said.
+    allowed: watch::Sender<Option<Arc<Allowed>>>,
 }
 
 impl Manager {
@@ -88,6 +96,7 @@ impl Manager {
             guard: tokio::spawn(threshold::guard(myself.clone(), Arc::clone(&incidents))).abort_handle(),
             incidents,
             newcomers: Mutex::default(),
+            allowed: watch::Sender::new(None),
         })
     }
 

@@ -64,6 +64,22 @@ pub enum SpawnError {
     Slow,
 }
 
+/// Ends a process from outside of its lifecycle.
+#[derive(Clone, Debug)]
+pub struct Killer {
+    session: Pid,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Killer {
+    /// Kills the process and its descendants, unless it has ended.
+    pub fn kill(&self) {
+        if self.ended.borrow().is_none() {
+            tree::kill(self.session);
+        }
+    }
+}
+
 /// A process that runs, or ran, with all its descendants. Dropping it kills them.
 #[derive(Debug)]
 pub struct Process {
@@ -109,6 +125,11 @@ impl Process {
     #[must_use]
     pub fn refused(&self) -> Option<watch::Receiver<u64>> {
         self.guard.as_ref().map(Guard::refused)
+    }
+
+    #[must_use]
+    pub fn killer(&self) -> Killer {
+        Killer { session: self.session, ended: self.ended.clone() }
     }
 
     /// The process id of the leader, which is the id of the session too.

@@ -9,6 +9,7 @@ mod refusal;
 mod status;
 mod threshold;
 mod traffic;
+mod withdrawal;
 
 pub use gate::{Gate, Turn};
 pub use incidents::{Incident, Incidents};
@@ -18,6 +19,7 @@ pub use refusal::Refusal;
 pub use status::{State, Status};
 pub use threshold::{Alarm, Threshold};
 pub use traffic::{ServiceCalls, Traffic, TrafficReading};
+pub use withdrawal::Listed;
 
 use crate::{
     bus::Inbox,
@@ -25,7 +27,10 @@ use crate::{
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
-use rockstar_core::assignment::{Policies, Queue};
+use rockstar_core::{
+    assignment::{Policies, Queue},
+    permission::{Permission, Permissions},
+};
 use std::{
     mem,
     sync::{
@@ -52,6 +57,7 @@ pub struct Slot {
     /// Events that wait for the plugin.
     pub inbox: Inbox,
     pub traffic: Traffic,
+    withdrawal: withdrawal::Withdrawal,
 }
 
 /// Whether calls that pass the gate reach the plugin.
@@ -116,6 +122,7 @@ impl Slot {
             meters: Meters::new(name),
             inbox: Inbox::default(),
             traffic: Traffic::default(),
+            withdrawal: withdrawal::Withdrawal::default(),
         }
     }
 
@@ -271,12 +278,61 @@ impl Slot {
         }
     }
 
+    /// From now on no call enters, and the plugin may use nothing.
+    pub fn withdraw(&self) {
+        self.withdrawal.withdraw();
+        self.release();
+    }
+
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawal.is_withdrawn()
+    }
+
+    /// Bounds what any process of the plugin may use, from now on.
+    pub fn set_ceiling(&self, ceiling: Permissions) {
+        self.withdrawal.set_ceiling(ceiling);
+    }
+
+    #[must_use]
+    pub fn allows(&self, permission: Permission) -> bool {
+        self.withdrawal.allows(permission)
+    }
+
+    /// What is left of permissions under the ceiling.
+    #[must_use]
+    pub fn narrowed(&self, permissions: &Permissions) -> Permissions {
+        self.withdrawal.narrowed(permissions)
+    }
+
+    /// Tells whether a process has from the kernel what it must not have any more.
+    #[must_use]
+    pub fn has_excess(&self) -> bool {
+        self.withdrawal.has_excess()
+    }
+
+    /// Kills such processes in the middle of whatever is done with them.
+    pub fn interrupt_excess(&self) {
+        self.withdrawal.interrupt();
+        self.withdrawal.kill();
+    }
+
+    /// Tells whether a failure is the work of a withdrawal, once.
+    pub fn take_interrupted(&self) -> bool {
+        self.withdrawal.take_interrupted()
+    }
+
+    /// Notes a process with what the kernel enforces on it.
+    pub fn list(self: &Arc<Self>, born_with: Permissions, killer: crate::process::Killer) -> Listed {
+        Listed::new(Arc::clone(self), born_with, killer)
+    }
+
     fn is_answering(&self, instance: &Instance) -> bool {
-        self.is_serving() && !instance.link().is_down() && !self.record.threshold.is_tripped()
+        self.is_serving() && !self.is_withdrawn() && !instance.link().is_down() && !self.record.threshold.is_tripped()
     }
 
     fn refusal(&self) -> Refusal {
-        match self.stage.load(SeqCst) == Stage::Retired as u8 {
+        match self.is_withdrawn() || self.stage.load(SeqCst) == Stage::Retired as u8 {
             true => Refusal::Unloaded,
             false => Refusal::Down { plugin: self.name.clone(), status: self.status().name() },
         }

@@ -11,7 +11,7 @@ use rockstar_core::{
 };
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
-    Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance,
+    Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
     control_server::{Control, ControlServer},
     failure_record::Class,
     from_instance,
@@ -34,6 +34,7 @@ use tonic::{Code, Request, Response, Status, Streaming, async_trait, transport::
 struct Operator {
     heard: Arc<Mutex<Vec<from_instance::Message>>>,
     says: watch::Sender<Option<Snapshot>>,
+    withdraws: watch::Sender<Option<Withdraw>>,
 }
 
 #[async_trait]
@@ -44,6 +45,7 @@ impl Control for Operator {
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer secret");
         let (outbox, stream) = mpsc::channel(16);
         let (mut inbox, heard, mut says) = (request.into_inner(), Arc::clone(&self.heard), self.says.subscribe());
+        let mut withdraws = self.withdraws.subscribe();
         tokio::spawn(async move {
             says.mark_changed();
             loop {
@@ -52,6 +54,10 @@ impl Control for Operator {
                         Ok(Some(message)) => heard.lock().extend(message.message),
                         _ => return,
                     },
+                    _ = withdraws.changed() => {
+                        let message = withdraws.borrow_and_update().clone().map(to_instance::Message::Withdraw);
+                        outbox.send(Ok(ToInstance { message })).await.ok();
+                    }
                     _ = says.changed() => {
                         let snapshot = says.borrow_and_update().clone();
                         let message = snapshot.map(to_instance::Message::Snapshot);
@@ -67,7 +73,8 @@ impl Control for Operator {
 impl Operator {
     fn serve(directory: &Path) -> Self {
         std::fs::write(directory.join("token"), "secret\n").unwrap();
-        let operator = Self { heard: Arc::default(), says: watch::Sender::new(None) };
+        let operator =
+            Self { heard: Arc::default(), says: watch::Sender::new(None), withdraws: watch::Sender::new(None) };
         let listener = UnixListener::bind(directory.join("control.sock")).unwrap();
         let server = Server::builder().add_service(ControlServer::new(operator.clone()));
         tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
@@ -386,4 +393,74 @@ async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
     let fallback = vec![v1.0.clone()];
     operator.says.send_replace(several(2, &[&v1]).map(|told| Snapshot { fallback, ..told }));
     sidecar.until("readiness", || ready() && sidecar.http("GET", "/readyz").0 == 200).await;
+}
+
+/// A stable set of two, of which the second is moving to a version whose Start takes 50 s.
+async fn busy(sidecar: &mut Sidecar, operator: &Operator) -> [(Assignment, RevisionBody); 3] {
+    let mut x = version(sidecar, &Plugin { version: "1.0.0", ..plugin("x") }, Duration::ZERO);
+    x.0.permissions.push("network".into());
+    let y1 = version(sidecar, &Plugin { version: "1.1.0", ..plugin("y") }, Duration::ZERO);
+    let slow = Plugin { version: "1.2.0", behave: "sleep start 50000", ..plugin("y") };
+    let y2 = version(sidecar, &slow, Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x, &y1], &[&x, &y1]));
+    sidecar.until("both", || operator.runs("x", "1.0.0") && operator.runs("y", "1.1.0")).await;
+    operator.says.send_replace(stable(2, &[&x, &y2], &[&x, &y1]));
+    sidecar.until("a slow start", || sidecar.calls().iter().filter(|call| *call == "y start").count() == 2).await;
+    [x, y1, y2]
+}
+
+fn stable(
+    plan_generation: u64,
+    targets: &[&(Assignment, RevisionBody)],
+    fallback: &[&(Assignment, RevisionBody)],
+) -> Option<Snapshot> {
+    let told = several(plan_generation, targets)?;
+    let bodies = told.bodies.iter().cloned().chain(fallback.iter().map(|f| f.1.clone())).collect();
+    Some(Snapshot { fallback: fallback.iter().map(|f| f.0.clone()).collect(), bodies, ..told })
+}
+
+#[tokio::test]
+async fn a_withdrawn_plugin_ends_while_another_one_starts() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    busy(&mut sidecar, &operator).await;
+    operator.withdraws.send_replace(Some(Withdraw { plugins: vec!["x".into()], ..Withdraw::default() }));
+    sidecar.until("the end of x", || operator.plugin("x").is_none() && sidecar.processes().len() == 1).await;
+    assert!(sidecar.calls().contains(&"x stop".to_owned()));
+    assert!(!operator.runs("y", "1.2.0"), "y has not started yet");
+}
+
+#[tokio::test]
+async fn a_withdrawn_permission_is_gone_while_another_plugin_starts() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let [mut x, y1, y2] = busy(&mut sidecar, &operator).await;
+    x.0.permissions.retain(|permission| permission != "network");
+    operator.says.send_replace(stable(3, &[&x, &y2], &[&x, &y1]));
+    sidecar.until("another x", || operator.plugin("x").is_some_and(|x| x.restarts == 1 && x.status == "running")).await;
+    assert!(!operator.runs("y", "1.2.0"), "y has not started yet");
+    assert!(operator.failures().is_empty());
+}
+
+#[tokio::test]
+async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let v2 = version(&sidecar, &p("1.1.0", ""), Duration::ZERO);
+    let mut new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
+    let mut body: serde_json::Value = serde_json::from_slice(&new.1.body_json).unwrap();
+    let url = format!("http://{}/new", silent.local_addr().unwrap());
+    body["source"] = serde_json::json!({"http": {"url": url, "sha256": "0".repeat(64)}});
+    new.1.body_json = serde_json::to_vec(&body).unwrap().into();
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&v1], &[&v1]));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(stable(2, &[&v1, &new], &[&v1]));
+    let _open = timeout(Duration::from_secs(20), silent.accept()).await.unwrap().unwrap();
+    operator.says.send_replace(stable(3, &[&v2], &[&v1]));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0") && operator.plugin("new").is_none()).await;
+    assert!(operator.failures().is_empty());
 }

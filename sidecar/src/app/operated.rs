@@ -10,7 +10,11 @@ use crate::{
     registry::Registry,
     tables::{self, Tables},
 };
+use rockstar_core::termination::Termination;
 use std::{
+    fs::OpenOptions,
+    io::{ErrorKind, Write},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -46,6 +50,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
         () = served(arguments, manager.registry(), &readiness) => {}
         _ = servers.ended() => {}
     }
+    leave(&arguments.termination_log, &follower.termination());
     memory.close();
     manager.shut_down().await;
     tokio::join!(manager.shared().bus.finish(), tables.finish());
@@ -56,6 +61,18 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
 async fn note_served(readiness: &Readiness, memory: &Memory) {
     readiness.until_served().await;
     memory.serves();
+}
+
+/// Leaves the message of the container's end. Where nobody asks for one, there is no file.
+fn leave(path: &Path, message: &Termination) {
+    let written = OpenOptions::new().write(true).truncate(true).open(path);
+    let written = written.and_then(|mut file| file.write_all(message.encode().as_bytes()));
+    match written {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            tracing::warn!("failed to write {}: {error}", path.display());
+        }
+        _ => {}
+    }
 }
 
 /// Waits until the application has closed its streams, or until there is just time left to stop the plugins.

@@ -3,7 +3,7 @@
 use super::ledger::Ledger;
 use crate::{
     configuration::Configuration,
-    manager::{Desired, HeldBack, Newcomers},
+    manager::{Allowed, Desired, HeldBack, Newcomers},
     target::Target,
 };
 use rockstar_core::{
@@ -91,16 +91,14 @@ pub fn cut(mut snapshot: Snapshot, withdraw: &Withdraw) -> Snapshot {
     with_bodies(snapshot, None)
 }
 
-/// What plugins may be here and use, by plugin: all that the snapshot allows any revision of them.
+/// What plugins may be here and use: all that the snapshot allows any revision of those in its target.
 #[must_use]
-pub fn allowance(snapshot: &Snapshot) -> BTreeMap<String, Permissions> {
-    let mut allowed: BTreeMap<String, Permissions> = BTreeMap::new();
-    for told in &snapshot.target {
-        allowed.entry(told.plugin.clone()).or_default().extend(permissions(&told.permissions));
-    }
-    for told in &snapshot.fallback {
-        if let Some(allowed) = allowed.get_mut(&told.plugin) {
-            allowed.extend(permissions(&told.permissions));
+pub fn allowance(snapshot: &Snapshot) -> Allowed {
+    let mut allowed: Allowed = snapshot.target.iter().map(|told| (told.plugin.clone(), <_>::default())).collect();
+    for told in snapshot.target.iter().chain(&snapshot.fallback) {
+        if let Some(plugin) = allowed.get_mut(&told.plugin) {
+            plugin.permissions.extend(permissions(&told.permissions));
+            plugin.revisions.insert(RevisionId(told.revision.clone()));
         }
     }
     allowed
@@ -438,8 +436,10 @@ pub(super) mod tests {
         let withdraw = Withdraw { plugins: vec!["b".into()], permissions: vec![allowed("a", &["database"])] };
         let cut = cut(told.clone(), &withdraw);
         assert_eq!((cut.target.len(), cut.fallback.len(), cut.bodies.len()), (1, 1, 2));
-        assert_eq!(allowance(&cut), BTreeMap::from([("a".to_owned(), Permissions::new())]));
-        assert_eq!(allowance(&told)["a"], Permissions::from([Permission::Cache]));
+        assert_eq!(allowance(&cut).into_keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(allowance(&cut)["a"].permissions, Permissions::new());
+        assert_eq!(allowance(&told)["a"].permissions, Permissions::from([Permission::Cache]));
+        assert_eq!(allowance(&told)["a"].revisions.len(), 2);
         let nothing =
             Withdraw { plugins: vec!["x".into()], permissions: vec![allowed("a", &["cache", "teleport", "exec"])] };
         assert_eq!(super::cut(told.clone(), &nothing), told);

@@ -8,18 +8,26 @@ use super::{
 use crate::{
     failure::{Class, Failure, Step},
     framework::Framework,
-    manager::{Applied, Desired, GroupOutcome, GroupResult, Manager},
+    manager::{Applied, Desired, GroupOutcome, GroupResult, Manager, OVERTAKEN, WITHDRAWN},
     slot::Status,
     target::Target,
 };
 use rand::Rng;
-use rockstar_core::{backends::Backends, sandbox::Sandbox};
+use rockstar_core::{backends::Backends, sandbox::Sandbox, termination::Termination};
 use rockstar_proto::control::{GroupState, Snapshot, group_state::Outcome};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+/// For what the surroundings keep from running.
+const WAITING_RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// For a stable revision that failed here, while the one before it serves.
+const STABLE_RETRIES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1800));
+
+/// The first and the longest pause before the same snapshot is applied again.
+type Retries = (Duration, Duration);
 
 /// How far the newest accepted snapshot is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +45,8 @@ pub struct Follower {
     memory: Arc<Memory>,
     host: watch::Sender<String>,
     progress: watch::Sender<Progress>,
+    /// Limits are put in force one after another.
+    taking: Mutex<()>,
 }
 
 impl Follower {
@@ -48,7 +58,7 @@ impl Follower {
         memory: Arc<Memory>,
         host: watch::Sender<String>,
     ) -> Self {
-        Self { manager, framework, memory, host, progress: watch::Sender::default() }
+        Self { manager, framework, memory, host, progress: watch::Sender::default(), taking: Mutex::default() }
     }
 
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
@@ -63,41 +73,66 @@ impl Follower {
         &self.memory
     }
 
-    /// Follows until the memory is gone.
+    /// Follows until the memory is gone. What a snapshot takes away does not wait for the one before to be applied.
     pub async fn run(&self) {
+        tokio::join!(self.apply_all(), self.take_away_all());
+    }
+
+    async fn take_away_all(&self) {
         let mut snapshots = self.memory.snapshots();
-        let mut retry = FIRST_RETRY;
+        snapshots.mark_changed();
+        while snapshots.changed().await.is_ok() {
+            snapshots.mark_unchanged();
+            self.take_away().await;
+        }
+    }
+
+    /// Puts the limits of the newest snapshot in force.
+    async fn take_away(&self) {
+        let _turn = self.taking.lock().await;
+        if let Some(snapshot) = self.memory.snapshot() {
+            self.manager.take_away(desired::allowance(&snapshot)).await;
+        }
+    }
+
+    async fn apply_all(&self) {
+        let mut snapshots = self.memory.snapshots();
+        let mut retry = Duration::ZERO;
         loop {
             let newest = snapshots.borrow_and_update().clone();
-            let waiting = match newest {
+            let retries = match newest {
                 Some(snapshot) => self.apply(&snapshot).await,
-                None => false,
+                None => None,
             };
-            let pause = rand::rng().random_range(retry / 2..=retry);
-            let news = match waiting {
-                true => timeout(pause, snapshots.changed()).await.ok(),
-                false => Some(snapshots.changed().await),
+            let news = match retries {
+                Some((first, longest)) => {
+                    retry = (retry * 2).clamp(first, longest);
+                    let pause = rand::rng().random_range(retry / 2..=retry);
+                    timeout(pause, snapshots.changed()).await.ok()
+                }
+                None => Some(snapshots.changed().await),
             };
             match news {
                 Some(Err(_)) => return,
-                Some(Ok(())) => retry = FIRST_RETRY,
-                None => retry = (retry * 2).min(LAST_RETRY),
+                Some(Ok(())) => retry = Duration::ZERO,
+                None => {}
             }
         }
     }
 
-    /// True: something waits and is worth another attempt.
-    async fn apply(&self, snapshot: &Snapshot) -> bool {
+    /// Says when the same is worth another attempt, if it is.
+    async fn apply(&self, snapshot: &Snapshot) -> Option<Retries> {
         match self.try_apply(snapshot).await {
-            Ok(applied) => applied.groups.iter().any(|g| matches!(g.outcome, GroupOutcome::Waiting(..))),
+            Ok(applied) => retries(snapshot, &applied),
             Err(error) => {
                 tracing::error!("plan {} of {} is not applied: {error}", snapshot.plan_generation, snapshot.host);
-                false
+                None
             }
         }
     }
 
     async fn try_apply(&self, snapshot: &Snapshot) -> Result<Applied, SnapshotError> {
+        self.take_away().await;
         self.manager.set_framework(desired::framework(snapshot)?);
         let addresses = desired::engines(snapshot);
         self.manager.set_addresses(addresses.clone());
@@ -108,6 +143,10 @@ impl Follower {
         let (configuration, strict) = (desired::configuration(snapshot), snapshot.sandbox == "Required");
         self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
         self.memory.applies(snapshot.plan_generation);
+        let before = self.progress.borrow().plan_generation;
+        if snapshot.plan_generation > before && before > 0 {
+            self.manager.forgive_crashes().await;
+        }
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
         self.tell(snapshot, self.moving(&desired));
         let applied = self.manager.apply(&desired).await;
@@ -148,7 +187,8 @@ impl Follower {
     /// The journal hears of trials that failed; the rest is noted here.
     fn note(&self, desired: &Desired, applied: &Applied) {
         let untold = |f: &Failure| f.class == Class::Environment || f.step == Step::ConfigChange;
-        for (name, failure) in applied.failures().filter(|(_, failure)| untold(failure)) {
+        let failures = applied.failures().filter(|(_, f)| untold(f) && ![OVERTAKEN, WITHDRAWN].contains(&f.reason));
+        for (name, failure) in failures {
             if let Some(target) = desired.targets.iter().find(|t| t.name() == name) {
                 self.memory.failed(target, failure);
             }
@@ -156,6 +196,18 @@ impl Follower {
         for target in desired.targets.iter().filter(|t| self.runs(t)) {
             self.memory.runs(target.name(), &target.assignment.revision.0);
         }
+    }
+
+    /// What serves now, for the time after this process; what is on trial comes first.
+    #[must_use]
+    pub fn termination(&self) -> Termination {
+        let progress = self.progress.borrow().clone();
+        let slots = self.manager.registry().slots();
+        let up = slots.iter().filter(|(_, slot)| slot.status() == Status::Running);
+        let mut up: Vec<_> = up.filter_map(|(name, slot)| Some((name, slot.current()?.revision().clone()))).collect();
+        up.sort_by_key(|(name, _)| !self.memory.read(|ledger| ledger.trials().any(|trial| trial == name.as_str())));
+        let revisions = up.into_iter().map(|(_, revision)| revision).collect();
+        Termination { host_uid: progress.host_uid, plan_generation: progress.plan_generation, revisions }
     }
 
     fn runs(&self, target: &Target) -> bool {
@@ -177,4 +229,20 @@ impl Follower {
         };
         GroupState { plugins: group.plugins.clone(), outcome: outcome.into(), failure }
     }
+}
+
+/// What waits for its surroundings is tried again, and so is a stable revision that failed here: nothing else may take its
+/// place. A refused configuration waits for another one.
+fn retries(snapshot: &Snapshot, applied: &Applied) -> Option<Retries> {
+    let is_stable = |plugin: &String| {
+        let told = snapshot.target.iter().find(|told| told.plugin == *plugin);
+        told.is_some_and(|told| snapshot.fallback.iter().any(|f| f.plugin == *plugin && f.revision == told.revision))
+    };
+    let outcomes = applied.groups.iter().filter_map(|group| match &group.outcome {
+        GroupOutcome::Waiting(..) => Some(WAITING_RETRIES),
+        GroupOutcome::RolledBack(_, failure) if failure.step == Step::ConfigChange => None,
+        GroupOutcome::RolledBack(..) => group.plugins.iter().all(is_stable).then_some(STABLE_RETRIES),
+        GroupOutcome::Applied => None,
+    });
+    outcomes.min()
 }

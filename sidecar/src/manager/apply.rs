@@ -99,6 +99,7 @@ impl Manager {
     pub async fn apply(&self, desired: &Desired) -> Applied {
         let _turn = self.applying.lock().await;
         self.set_newcomers(desired.newcomers);
+        self.finish_withdrawals().await;
         let running = self.running_targets();
         let (old, new) = (target::set(running.values()), target::set(&desired.targets));
         let mut groups = self.adjust(desired, &old, &new).await;

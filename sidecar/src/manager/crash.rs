@@ -154,6 +154,16 @@ impl Manager {
         self.after(pause, Event::Again { plugin: name }, work);
     }
 
+    /// Gives plugins that used up their budget another one.
+    pub async fn forgive_crashes(&self) {
+        for (name, plugin) in self.all() {
+            if self.crashes(&plugin).is_used_up() {
+                self.journal.keep_crashes(&name, Crashes::default());
+                self.events.send(Event::Again { plugin: name }).await.ok();
+            }
+        }
+    }
+
     /// Sends an event after a pause, unless the plugin's work takes another turn before.
     fn after(&self, pause: Duration, event: Event, work: &mut Work) {
         let events = self.events.clone();
@@ -188,7 +198,8 @@ impl Manager {
         let Some(plugin) = self.plugin(name) else { return };
         let mut work = plugin.lock().await;
         // Another version, or nothing, took its place meanwhile.
-        let wanted = work.running.is_none() && !plugin.slot().state().disabled_by_threshold;
+        let slot = plugin.slot();
+        let wanted = work.running.is_none() && !slot.state().disabled_by_threshold && !slot.is_withdrawn();
         let Some(target) = plugin.current().filter(|_| wanted) else { return };
         match self.bring_up(&plugin, &target).await {
             Ok(running) => {
@@ -203,6 +214,7 @@ impl Manager {
                 tracing::error!(plugin = name, "Plugin {name} did not start again: {failure}");
                 plugin.down(failure.reason, &failure.message);
                 self.try_again(&plugin, &mut work, failure.class);
+                self.open(&plugin);
             }
         }
     }

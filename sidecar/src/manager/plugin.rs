@@ -82,6 +82,10 @@ impl Plugin {
         Arc::clone(&self.work).lock_owned().await
     }
 
+    pub(super) fn try_lock(&self) -> Option<OwnedMutexGuard<Work>> {
+        Arc::clone(&self.work).try_lock_owned().ok()
+    }
+
     pub(super) fn set_status(&self, status: Status) {
         self.slot.update(|state| state.status = status);
     }

@@ -5,15 +5,17 @@ use super::{
     Manager,
     crash::{self, Event},
     plugin::{Plugin, Watcher, Work},
+    withdraw::Allowed,
 };
 use crate::{
-    failure::Failure,
+    failure::{Failure, Step},
     instance::Instance,
+    launch::Launched,
     running::{self, Running},
     slot::{LoadRecord, Slot, Stage, Status},
     target::Target,
 };
-use rockstar_core::{duration, manifest::HookType};
+use rockstar_core::{assignment::Assignment, duration, manifest::HookType};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -24,6 +26,10 @@ use tokio::{sync::OwnedMutexGuard, time::Instant};
 const HEARING: Duration = Duration::from_secs(1);
 /// A load that takes longer is worth a warning.
 const SLOW: Duration = Duration::from_secs(1);
+
+/// Reasons of failures that are no failures: another plan came in between.
+pub const OVERTAKEN: &str = "Overtaken";
+pub const WITHDRAWN: &str = "Withdrawn";
 
 /// A version about to serve.
 #[derive(Debug)]
@@ -52,16 +58,56 @@ impl Manager {
             plugin.set_status(Status::Loading);
         }
         let began = Instant::now();
-        let launched = self.launcher.launch(target, plugin.slot()).await;
+        let launched = self.launch(plugin, target).await;
         let load = LoadRecord { success: launched.is_ok(), took: began.elapsed(), at: SystemTime::now() };
         plugin.slot().record.loaded(load);
         slow(plugin.slot(), "load", began);
         launched.map(Running::new)
     }
 
+    /// The same, given up when the newest plan does not name the target any more.
+    pub(super) async fn load_while_named(&self, plugin: &Plugin, target: &Target) -> Result<Running, Failure> {
+        tokio::select! {
+            loaded = self.load(plugin, target) => loaded,
+            () = self.overtaken(target) => {
+                let text = "a newer plan does not name this revision any more";
+                Err(Failure::environment(Step::Load, OVERTAKEN, text))
+            }
+        }
+    }
+
+    /// Launches with what is left of the permissions, unless the plugin is withdrawn.
+    async fn launch(&self, plugin: &Plugin, target: &Target) -> Result<Launched, Failure> {
+        let slot = plugin.slot();
+        let permissions = slot.narrowed(&target.assignment.permissions);
+        let assignment = Assignment { permissions, ..target.assignment.clone() };
+        let narrowed = Target { assignment, ..target.clone() };
+        if slot.is_withdrawn() {
+            return Err(withdrawn());
+        }
+        let launched = self.launcher.launch(&narrowed, slot).await;
+        match slot.take_interrupted()
+            || slot.narrowed(&narrowed.assignment.permissions) != narrowed.assignment.permissions
+        {
+            true => Err(withdrawn()),
+            false => launched,
+        }
+    }
+
+    /// Returns when the newest plan does not name the target's revision.
+    async fn overtaken(&self, target: &Target) {
+        let mut allowed = self.allowed.subscribe();
+        let is_named = |allowed: &Option<Arc<Allowed>>| {
+            let Some(allowed) = allowed else { return true };
+            allowed.get(target.name()).is_some_and(|plugin| plugin.revisions.contains(&target.assignment.revision))
+        };
+        // The sender lives as long as the manager.
+        allowed.wait_for(|allowed| !is_named(allowed)).await.ok();
+    }
+
     pub(super) async fn initialize(&self, plugin: &Plugin, running: &mut Running) -> Result<(), Failure> {
         let began = Instant::now();
-        running.initialize(&self.launcher.limits).await?;
+        running.initialize(&self.launcher.limits).await.map_err(|failure| excused(plugin, failure))?;
         slow(plugin.slot(), "Initialize", began);
         plugin.set_status(Status::Initialized);
         Ok(())
@@ -69,7 +115,7 @@ impl Manager {
 
     pub(super) async fn start(&self, plugin: &Plugin, running: &mut Running) -> Result<(), Failure> {
         let began = Instant::now();
-        running.start(&self.launcher.limits).await?;
+        running.start(&self.launcher.limits).await.map_err(|failure| excused(plugin, failure))?;
         slow(plugin.slot(), "Start", began);
         plugin.slot().record.started(began.elapsed());
         plugin.slot().set_started(running.instance());
@@ -118,6 +164,7 @@ impl Manager {
         let Entry { plugin, mut work, running, mut target, on_trial } = entry;
         let slot = plugin.slot();
         slot.set_policies(target.assignment.policies.clone());
+        slot.take_interrupted();
         if let Some(running) = running {
             let instance = Arc::clone(running.instance());
             instance.set_on_trial(on_trial);
@@ -137,6 +184,7 @@ impl Manager {
             state.config_generation = 0;
         });
         slot.set_stage(Stage::Serving);
+        target.assignment.permissions = slot.narrowed(&target.assignment.permissions);
         plugin.set_current(Some(target));
         work
     }
@@ -157,6 +205,16 @@ impl Manager {
         });
         Some(Watcher(task.abort_handle()))
     }
+}
+
+fn withdrawn() -> Failure {
+    let text = "what it was started with was taken away meanwhile";
+    Failure::environment(Step::Load, WITHDRAWN, text)
+}
+
+/// What a withdrawal interrupted is not the revision's fault.
+fn excused(plugin: &Plugin, failure: Failure) -> Failure {
+    if plugin.slot().take_interrupted() { withdrawn() } else { failure }
 }
 
 /// What a plugin registers counts; a difference to its manifest is pointed out.

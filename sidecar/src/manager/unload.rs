@@ -33,7 +33,7 @@ impl Manager {
         plugin.set_current(None);
         plugin.slot().update(|state| *state = State::default());
         plugin.slot().release();
-        self.plugins.lock().remove(plugin.name());
+        self.plugins.lock().retain(|_, known| !Arc::ptr_eq(known, plugin));
         self.publish();
         tracing::info!(plugin = plugin.name(), "Plugin {} unloaded", plugin.name());
     }

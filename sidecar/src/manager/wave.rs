@@ -131,7 +131,7 @@ impl<'a> Wave<'a> {
         let going = self.going().into_iter().map(|i| (i, &self.members[i].step));
         let wanted: Vec<_> = going.filter_map(|(i, s)| Some((i, Arc::clone(&s.plugin), s.new.clone()?))).collect();
         let launches = stream::iter(wanted)
-            .map(|(index, plugin, target)| async move { (index, manager.load(&plugin, &target).await) });
+            .map(|(index, plugin, target)| async move { (index, manager.load_while_named(&plugin, &target).await) });
         let mut loaded: Vec<_> = launches.buffer_unordered(LAUNCHES).collect().await;
         loaded.sort_by_key(|(index, _)| *index);
         for (index, result) in loaded {
