@@ -233,6 +233,7 @@ impl Standalone {
             pull_secret: None,
             pinned: None,
             stable: false,
+            unconfigured: false,
             place: 0,
         })
     }

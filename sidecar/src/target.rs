@@ -22,6 +22,8 @@ pub struct Target {
     pub pinned: Option<Artifact>,
     /// Proven elsewhere: it is not on trial here.
     pub stable: bool,
+    /// Its configuration cannot be read now, and this instance has none: it is not started.
+    pub unconfigured: bool,
     /// In the configuration file; 0 for all where there is none.
     pub place: usize,
 }

@@ -264,6 +264,7 @@ fn target(told: &Told, bodies: &BTreeMap<&str, &RevisionBody>, stable: bool) -> 
         pull_secret: serde_json::from_slice(&sent.pull_secret_json).ok().map(Arc::new),
         pinned: None,
         stable,
+        unconfigured: told.keep_config && told.config.is_none(),
         place: 0,
     })
 }
@@ -353,6 +354,22 @@ pub(super) mod tests {
         let desired = desired(sets(snapshot).unwrap(), ledger);
         let targets = desired.targets.iter().map(|t| t.assignment.revision.0.clone()).collect();
         (targets, desired.held_back.into_keys().collect())
+    }
+
+    #[test]
+    fn a_configuration_that_nobody_can_read_is_waited_for_where_there_is_none() {
+        let unread = |old: Option<&Snapshot>| {
+            let mut new = snapshot("a-1", "a-1", &["a-1"]);
+            new.target[0].keep_config = true;
+            sets(&complete(new, old)).unwrap().target[0].unconfigured
+        };
+        let mut old = snapshot("a-1", "a-1", &["a-1"]);
+        old.target[0].config = Some((&serde_json::Map::new()).into());
+        old.fallback[0].config.clone_from(&old.target[0].config);
+        assert!(unread(None));
+        assert!(!unread(Some(&old)));
+        old.host_uid = "another host".into();
+        assert!(unread(Some(&old)), "another host's configuration is not its own");
     }
 
     #[test]

@@ -176,6 +176,7 @@ impl Follower {
             slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.current()?.revision().clone()))).collect();
         let names = wanted.keys().chain(running.keys());
         let mut plugins: Vec<_> = names.filter(|name| wanted.get(*name) != running.get(*name)).cloned().collect();
+        plugins.extend(self.manager.reconfigured(desired));
         plugins.sort();
         plugins.dedup();
         match plugins.is_empty() {

@@ -171,6 +171,17 @@ impl Manager {
         self.all().into_iter().filter_map(|(name, plugin)| Some((name, (*plugin.current()?).clone()))).collect()
     }
 
+    /// The plugins that stay and are told another configuration than they have.
+    pub fn reconfigured(&self, desired: &Desired) -> Vec<String> {
+        let running = self.running_targets();
+        let differs = |target: &&Target| {
+            let current = running.get(target.name()).map(|current| &current.assignment);
+            let same = current.filter(|current| current.revision == target.assignment.revision);
+            same.is_some_and(|current| !target.unconfigured && current.config != target.assignment.config)
+        };
+        desired.targets.iter().filter(differs).map(|target| target.name().to_owned()).collect()
+    }
+
     /// What is taken away of a revision that runs is refused at once, also where only another process ends it.
     fn revoke(&self, desired: &Desired) {
         for target in &desired.targets {
@@ -234,6 +245,9 @@ impl Manager {
         let slot = plugin.slot();
         let mut now = Target { assignment: target.assignment.clone(), ..(*current).clone() };
         now.stable |= target.stable;
+        if target.unconfigured {
+            now.assignment.config.clone_from(&current.assignment.config);
+        }
         slot.set_policies(target.assignment.policies.clone());
         let Some(running) = &work.running else {
             plugin.set_current(Some(now));
@@ -241,7 +255,7 @@ impl Manager {
         };
         let instance = running.instance();
         instance.set_permissions(target.assignment.permissions.clone());
-        let changed = self.reconfigure(plugin, instance, target).await;
+        let changed = self.reconfigure(plugin, instance, &now).await;
         if changed.is_err() {
             now.assignment.config = current.assignment.config.clone();
         }

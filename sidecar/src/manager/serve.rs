@@ -57,6 +57,10 @@ impl Manager {
         if !plugin.slot().is_serving() {
             plugin.set_status(Status::Loading);
         }
+        if target.unconfigured {
+            let text = "its configuration cannot be read now, and this instance has none; it waits for the Secret or ConfigMap";
+            return Err(Failure::environment(Step::Load, "ConfigSourceMissing", text));
+        }
         let began = Instant::now();
         let launched = self.launch(plugin, target).await;
         let load = LoadRecord { success: launched.is_ok(), took: began.elapsed(), at: SystemTime::now() };
