@@ -143,8 +143,8 @@ returned() {
   within 120 "$3" condition "$1" Ready
   within 60 True condition "$1" Stalled
   within 60 True condition "$1" RolledBack
-  within 60 "$2 $REPLICAS/$REPLICAS" serves "$1"
-  within 30 "$2" condition "$1" Available
+  within 60 "$2 0/$REPLICAS Running" serves "$1"
+  within 30 "True Serving: " condition "$1" Available
 }
 
 # not_ready PLUGIN: as kubectl wait, Flux and Argo CD see it.

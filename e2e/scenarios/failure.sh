@@ -176,7 +176,7 @@ two_hosts_share_a_plugin() {
   operator_whole
   within 60 2/2 connected
   throughout 15 True condition web-a Ready
-  within 60 '1.0.0 2/2' serves api-a
+  within 60 '1.0.0 0/2 Running' serves api-a
   same 'processes' "$before" "$(processes a) $(APP=web; processes a)"
   scale 3
   within 30 '3 1.0.0' everywhere /a/version
