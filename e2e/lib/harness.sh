@@ -143,8 +143,8 @@ returned() {
   within 120 "$3" condition "$1" Ready
   within 60 True condition "$1" Stalled
   within 60 True condition "$1" RolledBack
-  within 60 "$2 $REPLICAS/$REPLICAS" serves "$1"
-  within 30 "$2" condition "$1" Available
+  within 60 "$2 0/$REPLICAS Running" serves "$1"
+  within 30 "True Serving: " condition "$1" Available
 }
 
 # not_ready PLUGIN: as kubectl wait, Flux and Argo CD see it.
@@ -175,6 +175,9 @@ READINESS='"\(.metadata.name) \([.status.conditions[]? | select(.type == "Ready"
 
 # lost_readiness FILE: how often a pod that was ready was no longer, in a record of READINESS.
 lost_readiness() { awk 'was[$2] == "True" && $3 != "True" { lost++ } { was[$2] = $3 } END { print lost + 0 }' "$WORK/$NS.$1"; }
+
+# quiet_for SECONDS FILE: whether a record had no news for so long.
+quiet_for() { [ $(($(date +%s) - $(stat -c %Y "$WORK/$NS.$2"))) -lt "$1" ] || echo quiet; }
 
 # most_in_flight PLUGIN VERSION: in how many pods at once a version was initialised and not proven yet.
 most_in_flight() {

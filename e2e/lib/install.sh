@@ -7,11 +7,12 @@ NAMESPACES=()
 make_namespaces() {
   local name namespace
   for name in "$@"; do NAMESPACES+=("$(namespace_of "$name")"); done
-  kubectl delete namespace "${NAMESPACES[@]}" --ignore-not-found --timeout=120s >/dev/null
+  kubectl delete namespace "${NAMESPACES[@]}" --ignore-not-found --wait=false >/dev/null
   for namespace in "${NAMESPACES[@]}"; do make_namespace "$namespace"; done
 }
 
 make_namespace() {
+  kubectl delete namespace "$1" --ignore-not-found --timeout=120s >/dev/null
   kubectl create namespace "$1" >/dev/null
   kubectl label namespace "$1" pod-security.kubernetes.io/enforce=restricted >/dev/null
 }

@@ -169,7 +169,7 @@ coupled_upgrade_in_any_order() {
   versioned b 4.0.0 "$PROVIDES"
   versioned c 1.1.0
   returned a 3.0.0 'cannot reach the identity provider'
-  within 60 "3.0.0 3/3" serves b
+  within 60 "3.0.0 0/3 Running" serves b
   ready c 1.1.0
   load_end
   same 'versions that answered together' '1.0.0+1.0.0 2.0.0+2.0.0 3.0.0+3.0.0 ' "$(pairs)"
