@@ -464,3 +464,36 @@ async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
     sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0") && operator.plugin("new").is_none()).await;
     assert!(operator.failures().is_empty());
 }
+
+#[tokio::test]
+async fn a_member_of_a_trial_that_moves_again_and_fails_stays_with_its_partner() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let grace = Duration::from_secs(300);
+    let made = |name, number, behave| Plugin { version: number, behave, ..plugin(name) };
+    let a1 = version(&sidecar, &made("a", "1.0.1", ""), grace);
+    let b1 = version(&sidecar, &made("b", "1.0.2", ""), grace);
+    let needs = "dependencies: [{name: b, version: '>=2.0.0'}]";
+    let a2 = version(&sidecar, &Plugin { manifest: needs, ..made("a", "2.0.1", "") }, grace);
+    let b2 = version(&sidecar, &made("b", "2.0.2", ""), grace);
+    let refused = version(&sidecar, &made("b", "2.1.2", "fail initialize no key"), grace);
+    let crashes = version(&sidecar, &made("b", "2.2.2", "exit-after 300 5"), grace);
+    let stable_set = [&a1, &b1];
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&b1, &a1], &stable_set));
+    sidecar.until("the first set", || operator.runs("a", "1.0.1") && operator.runs("b", "1.0.2")).await;
+    operator.says.send_replace(stable(2, &[&b2, &a2], &stable_set));
+    let together = || operator.runs("a", "2.0.1") && operator.runs("b", "2.0.2");
+    sidecar.until("both", together).await;
+    operator.says.send_replace(stable(3, &[&refused, &a2], &stable_set));
+    sidecar.until("a refusal", || operator.failures().len() == 1 && together()).await;
+    operator.says.send_replace(stable(4, &[&crashes, &a2], &stable_set));
+    sidecar.until("a crash", || operator.failures().len() == 2 && together()).await;
+    assert_eq!(operator.failures()[1].reason, "CrashedInGracePeriod");
+    let initialised = |v: &str| sidecar.calls().iter().filter(|call| call.ends_with(v)).count();
+    assert_eq!(
+        (initialised("v1.0.1"), initialised("v1.0.2"), initialised("v2.0.1")),
+        (1, 1, 1),
+        "nothing went further back"
+    );
+}
