@@ -8,6 +8,7 @@ use rockstar_core::{
     assignment::{ErrorThreshold, Policies, ThresholdAction},
     permission::Permission,
     revision,
+    termination::Termination,
 };
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
@@ -349,7 +350,8 @@ async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() 
         &Plugin { version: "2.0.0", behave: "fail initialize no key", ..plugin("new") },
         Duration::ZERO,
     );
-    sidecar.start_as(&ARGUMENTS);
+    std::fs::write(sidecar.path().join("ended"), "").unwrap();
+    sidecar.start_as(&[&ARGUMENTS[..], &["--termination-log", "ended"]].concat());
     operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
     sidecar.until("served", || operator.report().is_some_and(|report| report.served && report.ready)).await;
@@ -366,6 +368,9 @@ async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() 
     // It says so after its restart, too.
     sidecar.signal("-TERM");
     sidecar.exit().await;
+    let message = std::fs::read_to_string(sidecar.path().join("ended")).unwrap();
+    let left = Termination::decode(&message).unwrap();
+    assert_eq!((left.plan_generation, left.revisions), (2, vec![revision::RevisionId(v1.0.revision.clone())]));
     sidecar.start_as(&ARGUMENTS);
     sidecar.until("a restart", || operator.runs("p", "1.0.0") && told() == failed).await;
 
