@@ -8,6 +8,7 @@ use rockstar_core::{
     assignment::{ErrorThreshold, Policies, ThresholdAction},
     permission::Permission,
     revision,
+    termination::Termination,
 };
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
@@ -349,7 +350,8 @@ async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() 
         &Plugin { version: "2.0.0", behave: "fail initialize no key", ..plugin("new") },
         Duration::ZERO,
     );
-    sidecar.start_as(&ARGUMENTS);
+    std::fs::write(sidecar.path().join("ended"), "").unwrap();
+    sidecar.start_as(&[&ARGUMENTS[..], &["--termination-log", "ended"]].concat());
     operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
     sidecar.until("served", || operator.report().is_some_and(|report| report.served && report.ready)).await;
@@ -366,6 +368,9 @@ async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() 
     // It says so after its restart, too.
     sidecar.signal("-TERM");
     sidecar.exit().await;
+    let message = std::fs::read_to_string(sidecar.path().join("ended")).unwrap();
+    let left = Termination::decode(&message).unwrap();
+    assert_eq!((left.plan_generation, left.revisions), (2, vec![revision::RevisionId(v1.0.revision.clone())]));
     sidecar.start_as(&ARGUMENTS);
     sidecar.until("a restart", || operator.runs("p", "1.0.0") && told() == failed).await;
 
@@ -463,4 +468,37 @@ async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
     operator.says.send_replace(stable(3, &[&v2], &[&v1]));
     sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0") && operator.plugin("new").is_none()).await;
     assert!(operator.failures().is_empty());
+}
+
+#[tokio::test]
+async fn a_member_of_a_trial_that_moves_again_and_fails_stays_with_its_partner() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let grace = Duration::from_secs(300);
+    let made = |name, number, behave| Plugin { version: number, behave, ..plugin(name) };
+    let a1 = version(&sidecar, &made("a", "1.0.1", ""), grace);
+    let b1 = version(&sidecar, &made("b", "1.0.2", ""), grace);
+    let needs = "dependencies: [{name: b, version: '>=2.0.0'}]";
+    let a2 = version(&sidecar, &Plugin { manifest: needs, ..made("a", "2.0.1", "") }, grace);
+    let b2 = version(&sidecar, &made("b", "2.0.2", ""), grace);
+    let refused = version(&sidecar, &made("b", "2.1.2", "fail initialize no key"), grace);
+    let crashes = version(&sidecar, &made("b", "2.2.2", "exit-after 300 5"), grace);
+    let stable_set = [&a1, &b1];
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&b1, &a1], &stable_set));
+    sidecar.until("the first set", || operator.runs("a", "1.0.1") && operator.runs("b", "1.0.2")).await;
+    operator.says.send_replace(stable(2, &[&b2, &a2], &stable_set));
+    let together = || operator.runs("a", "2.0.1") && operator.runs("b", "2.0.2");
+    sidecar.until("both", together).await;
+    operator.says.send_replace(stable(3, &[&refused, &a2], &stable_set));
+    sidecar.until("a refusal", || operator.failures().len() == 1 && together()).await;
+    operator.says.send_replace(stable(4, &[&crashes, &a2], &stable_set));
+    sidecar.until("a crash", || operator.failures().len() == 2 && together()).await;
+    assert_eq!(operator.failures()[1].reason, "CrashedInGracePeriod");
+    let initialised = |v: &str| sidecar.calls().iter().filter(|call| call.ends_with(v)).count();
+    assert_eq!(
+        (initialised("v1.0.1"), initialised("v1.0.2"), initialised("v2.0.1")),
+        (1, 1, 1),
+        "nothing went further back"
+    );
 }

@@ -5,6 +5,7 @@ use super::{
     apply::GroupOutcome,
     plugin::{Plugin, Work},
     serve::Entry,
+    trial::Trial,
 };
 use crate::{
     failure::{Class, Failure, Step},
@@ -27,6 +28,8 @@ pub(super) struct Returning {
     pub(super) failed: Option<Running>,
     /// The version before was not stopped yet and serves on.
     pub(super) kept: bool,
+    /// The open trial that its version before is part of.
+    pub(super) rejoins: Option<Arc<Trial>>,
 }
 
 impl Manager {
@@ -100,7 +103,7 @@ impl Manager {
     async fn restore(&self, mut member: Returning, name: &str, failure: &Failure) -> Option<Entry> {
         let plugin = Arc::clone(&member.plugin);
         if member.kept {
-            self.keep(&member, failure);
+            self.keep(member, failure);
             return None;
         }
         let Some(previous) = member.previous.take() else {
@@ -112,7 +115,8 @@ impl Manager {
             Ok(running) => {
                 tracing::info!("Previous version restored successfully");
                 plugin.slot().record.threshold.rearm();
-                Some(Entry { plugin, work: member.work, running: Some(running), target: previous, on_trial: false })
+                let on_trial = self.rejoin(&mut member, &previous);
+                Some(Entry { plugin, work: member.work, running: Some(running), target: previous, on_trial })
             }
             Err(second) => {
                 let text =
@@ -127,8 +131,21 @@ impl Manager {
         }
     }
 
+    /// A version that was on trial with others is on trial with them again. True: it is.
+    fn rejoin(&self, member: &mut Returning, previous: &Target) -> bool {
+        member.work.trial = member.rejoins.take().filter(|trial| trial.is_open());
+        let on_trial = member.work.trial.is_some() && !previous.stable;
+        if on_trial {
+            self.journal.begins(std::slice::from_ref(previous));
+        }
+        on_trial
+    }
+
     /// It was never stopped: calls go on as before.
-    fn keep(&self, member: &Returning, failure: &Failure) {
+    fn keep(&self, mut member: Returning, failure: &Failure) {
+        if let Some(previous) = member.previous.clone() {
+            self.rejoin(&mut member, &previous);
+        }
         if failure.class == Class::Revision {
             let version = member.previous.as_ref().map(Target::version).unwrap_or_default();
             tracing::info!("Rolling back to previous version: {} v{version}", member.plugin.name());

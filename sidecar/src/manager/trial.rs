@@ -1,9 +1,17 @@
 //! Plugins that moved together and may have to go back together, until their grace period is over.
 
-use super::{Manager, Verdict, apply::GroupOutcome, back::Returning, plugin::Plugin};
+use super::{
+    Manager, Verdict,
+    apply::GroupOutcome,
+    back::Returning,
+    plugin::{Plugin, Work},
+};
 use crate::{failure::Failure, target::Target};
 use rockstar_core::duration;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 use tokio::time::Instant;
 
 /// One group on trial.
@@ -12,6 +20,10 @@ pub(super) struct Trial {
     /// In load order.
     pub(super) members: Vec<TrialMember>,
     pub(super) until: Instant,
+    /// Open trials that its members were part of before they moved again: what this one falls back to.
+    pub(super) bases: Vec<Arc<Trial>>,
+    /// It is over: proven, or fallen back.
+    pub(super) closed: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -26,11 +38,27 @@ impl Trial {
     pub(super) fn previous(&self, name: &str) -> Option<Target> {
         self.members.iter().find(|m| m.plugin.name() == name)?.previous.clone()
     }
+
+    pub(super) fn is_open(&self) -> bool {
+        !self.closed.load(SeqCst)
+    }
+
+    /// Tells whether it is that trial, or began on top of it.
+    fn stands_on(&self, other: &Arc<Self>) -> bool {
+        std::ptr::eq(self, Arc::as_ptr(other)) || self.bases.iter().any(|base| base.stands_on(other))
+    }
+
+    /// The open trial on which the plugin was before it moved again.
+    fn base_of(&self, name: &str) -> Option<Arc<Self>> {
+        let has = |trial: &&Arc<Self>| trial.is_open() && trial.members.iter().any(|m| m.plugin.name() == name);
+        self.bases.iter().find(has).cloned()
+    }
 }
 
 impl Manager {
     /// The grace period is over. Members that moved on meanwhile are no longer of this trial.
     pub(super) async fn prove(&self, trial: Arc<Trial>) {
+        trial.closed.store(true, SeqCst);
         let mut proven = Vec::new();
         for member in &trial.members {
             let mut work = member.plugin.lock().await;
@@ -51,25 +79,55 @@ impl Manager {
         }
     }
 
-    /// One member crashed in its grace period: all go back.
+    /// One member crashed in its grace period: all go back, and so do trials that began on top of this one.
     pub(super) async fn fall_back(&self, trial: Arc<Trial>, name: &str, failure: Failure) -> GroupOutcome {
         let mut locks = self.lock(trial.members.iter().map(|m| Arc::clone(&m.plugin))).await;
+        let family = loop {
+            // A member that moved again is in a later trial, whose other members go back with it.
+            let family = family(&trial, locks.values().filter_map(|(_, work)| work.trial.as_ref()));
+            let plugins: Vec<_> =
+                family.iter().flat_map(|t| &t.members).map(|member| Arc::clone(&member.plugin)).collect();
+            if plugins.iter().all(|plugin| locks.contains_key(plugin.name())) {
+                break family;
+            }
+            // Locks are taken in order of names.
+            drop(locks);
+            locks = self.lock(plugins.into_iter()).await;
+        };
         let mut returning = Vec::new();
-        for member in &trial.members {
-            let Some((plugin, mut work)) = locks.remove(member.plugin.name()) else { continue };
-            if work.trial.take_if(|t| Arc::ptr_eq(t, &trial)).is_none() {
-                continue;
+        for trial in &family {
+            trial.closed.store(true, SeqCst);
+            for member in &trial.members {
+                let is_in = |work: &Work| work.trial.as_ref().is_some_and(|t| family.iter().any(|f| Arc::ptr_eq(f, t)));
+                let Some((plugin, mut work)) = locks.remove(member.plugin.name()) else { continue };
+                if !is_in(&work) {
+                    continue;
+                }
+                let latest = work.trial.take();
+                work.watcher = None;
+                let failed = work.running.take();
+                let latest = latest.iter().flat_map(|t| &t.members).find(|m| m.plugin.name() == plugin.name());
+                let (mut target, mut previous) = (latest.and_then(|m| m.target.clone()), member.previous.clone());
+                // It became stable since its trial began: nothing else may take its place.
+                if let Some(current) = plugin.current().filter(|current| current.stable) {
+                    target = Some((*current).clone());
+                    previous = previous.or_else(|| target.clone());
+                }
+                let rejoins = trial.base_of(plugin.name());
+                returning.push(Returning { plugin, work, target, previous, failed, kept: false, rejoins });
             }
-            work.watcher = None;
-            let failed = work.running.take();
-            let (mut target, mut previous) = (member.target.clone(), member.previous.clone());
-            // It became stable since its trial began: nothing else may take its place.
-            if let Some(current) = member.plugin.current().filter(|current| current.stable) {
-                target = Some((*current).clone());
-                previous = previous.or_else(|| target.clone());
-            }
-            returning.push(Returning { plugin, work, target, previous, failed, kept: false });
         }
         self.go_back(returning, name, &failure, None).await
     }
+}
+
+/// A trial with those that began on top of it, that one first: members go back to what they had before the first.
+fn family<'a>(trial: &Arc<Trial>, open: impl Iterator<Item = &'a Arc<Trial>>) -> Vec<Arc<Trial>> {
+    let mut family = vec![Arc::clone(trial)];
+    for other in open.filter(|other| other.stands_on(trial)) {
+        if !family.iter().any(|known| Arc::ptr_eq(known, other)) {
+            family.push(Arc::clone(other));
+        }
+    }
+    family
 }

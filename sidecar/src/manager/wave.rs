@@ -22,7 +22,7 @@ use futures::{StreamExt, stream};
 use rockstar_core::{assignment::Queue, manifest::HookType};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{sync::OwnedMutexGuard, time::Instant};
@@ -49,6 +49,8 @@ struct Member {
     ready: Option<Running>,
     course: Course,
     stopped: bool,
+    /// The open trial that it is part of until it has moved.
+    base: Option<Arc<Trial>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,14 +270,11 @@ impl<'a> Wave<'a> {
 impl Member {
     fn new(work: OwnedMutexGuard<Work>, step: Step) -> Self {
         let current = step.plugin.current().map(|t| (*t).clone());
-        // What is still on trial is nothing to go back to, but what it would have gone back to is.
-        let previous = match &work.trial {
-            Some(trial) => current.filter(|c| c.stable).or_else(|| trial.previous(step.plugin.name())),
-            None => current,
-        };
-        let previous = previous.or_else(|| step.fallback.clone());
+        let base = work.trial.clone().filter(|trial| trial.is_open());
+        // A version on trial is what its partners in the trial fit; with them it may still go back further.
+        let previous = current.or_else(|| step.fallback.clone());
         let previous = previous.map(|previous| without_revoked(previous, step.new.as_ref()));
-        Self { step, work, previous, ready: None, course: Course::Going, stopped: false }
+        Self { step, work, previous, ready: None, course: Course::Going, stopped: false, base }
     }
 
     fn requires(&self, names: &[&str]) -> bool {
@@ -291,6 +290,7 @@ impl Member {
             target: self.step.new,
             previous: self.previous,
             kept: running,
+            rejoins: self.base,
             work: self.work,
         }
     }
@@ -399,5 +399,16 @@ fn trial(members: &[&Member]) -> Trial {
         target: m.step.new.clone(),
         previous: m.previous.clone(),
     };
-    Trial { members: members.iter().map(member).collect(), until: Instant::now() + longest }
+    let mut bases: Vec<Arc<Trial>> = Vec::new();
+    for base in members.iter().filter_map(|m| m.base.as_ref()) {
+        if !bases.iter().any(|known| Arc::ptr_eq(known, base)) {
+            bases.push(Arc::clone(base));
+        }
+    }
+    Trial {
+        members: members.iter().map(member).collect(),
+        until: Instant::now() + longest,
+        bases,
+        closed: AtomicBool::default(),
+    }
 }

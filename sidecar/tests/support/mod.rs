@@ -20,6 +20,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// The most that anything is waited for.
 const CAP: Duration = Duration::from_secs(20);
+/// What every manifest declares; each test grants its part.
+const DECLARED: &str = "permissions: {filesystem: true, network: true}";
 /// For the file that calls are noted in, which is not in the plugin's own directory.
 const GRANT: &str = "permissions: {filesystem: true}";
 
@@ -75,7 +77,7 @@ impl Sidecar {
         fs::create_dir_all(&directory).unwrap();
         let (name, version) = (plugin.name, plugin.version);
         let manifest = format!(
-            "name: {name}\nversion: {version}\ndescription: A test\nauthor: Me\n{}\n{GRANT}\n",
+            "name: {name}\nversion: {version}\ndescription: A test\nauthor: Me\n{}\n{DECLARED}\n",
             plugin.manifest
         );
         fs::write(directory.join("plugin.yaml"), manifest).unwrap();
