@@ -11,7 +11,7 @@ mod verdict;
 
 pub use check::{check, graph};
 pub use error::ResolveError;
-pub use groups::{ChangeGroup, change_groups};
+pub use groups::{ChangeGroup, change_groups, change_groups_before};
 pub use order::load_order;
 pub use verdict::{Standing, Verdict};
 

@@ -14,15 +14,21 @@ pub struct ChangeGroup {
 /// Groups of the plugins whose revisions differ between two sets, by the dependencies of either; in load order.
 #[must_use]
 pub fn change_groups(old: &Set, new: &Set) -> Vec<ChangeGroup> {
+    change_groups_before(old, new, &Set::new())
+}
+
+/// The same, joined also by what the plugins may return to: where nothing runs yet, it says what fits whom.
+#[must_use]
+pub fn change_groups_before(old: &Set, new: &Set, fallback: &Set) -> Vec<ChangeGroup> {
     let mut both = old.clone();
     both.extend(new.iter().map(|(name, member)| (name.clone(), member.clone())));
     let mut order = load_order(&both);
     order.retain(|name| old.get(name).map(|m| &m.revision) != new.get(name).map(|m| &m.revision));
-    let joined = join(&order, [old, new]);
+    let joined = join(&order, [old, new, fallback]);
     gather(order, &joined)
 }
 
-fn join(changed: &[String], sets: [&Set; 2]) -> UnionFind<usize> {
+fn join(changed: &[String], sets: [&Set; 3]) -> UnionFind<usize> {
     let positions = changed.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect::<BTreeMap<_, _>>();
     let mut joined = UnionFind::new(changed.len());
     for (name, at) in &positions {
@@ -35,7 +41,7 @@ fn join(changed: &[String], sets: [&Set; 2]) -> UnionFind<usize> {
 }
 
 /// Tells whether the plugins may not be of different sets: always where the one requires the other.
-fn binds(need: &Need, sets: [&Set; 2]) -> bool {
+fn binds(need: &Need, sets: [&Set; 3]) -> bool {
     let misfits = |set: &Set| set.get(&need.name).is_some_and(|member| !need.constraint.matches(&member.node.version));
     !need.optional || sets.into_iter().any(misfits)
 }

@@ -341,6 +341,14 @@ fn change_groups_move_what_belongs_together() {
     assert_eq!(change_groups(&new, &new), []);
 }
 
+#[test]
+fn at_a_start_the_versions_to_return_to_join_groups() {
+    let fallback = set(&[("c", "1.0.0", &[])]);
+    let new = set(&[("c", "2.0.0", &[]), ("d", "2.0.0", &["?c >=2.0.0"])]);
+    let groups = |fallback: &Set| change_groups_before(&Set::new(), &new, fallback).len();
+    assert_eq!((groups(&fallback), groups(&Set::new())), (1, 2), "d may lack c, but not run beside 1.0.0");
+}
+
 /// Constraints and versions few enough to meet and to miss each other.
 fn arbitrary_node(names: usize) -> impl Strategy<Value = Node> {
     let constraint = prop::sample::select(vec!["*", "1.0.0", ">=2.0.0", "<2.0.0", ">=1.0.0,<3.0.0"]);

@@ -195,7 +195,8 @@ impl Manager {
     /// Steps for each wave, in load order.
     fn waves(&self, desired: &Desired, old: &Set, new: &Set) -> Vec<Vec<Step>> {
         let by_name: BTreeMap<_, _> = desired.targets.iter().map(|t| (t.name(), t)).collect();
-        let groups = resolve::change_groups(old, new);
+        let fallback = target::set(desired.fallback.values());
+        let groups = resolve::change_groups_before(old, new, &fallback);
         let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains_key(p)));
         let steps = groups.enumerate().map(|(number, group)| {
             let step = |name: &String| self.step(name, by_name.get(name.as_str()).copied(), desired, number);
