@@ -359,11 +359,11 @@ pub(super) mod tests {
     #[test]
     fn a_configuration_that_nobody_can_read_is_waited_for_where_there_is_none() {
         let unread = |old: Option<&Snapshot>| {
-            let mut new = snapshot("a-1", "a-1", &["a-1"]);
+            let mut new = snapshot(&["a-1"], &["a-1"], &["a-1"]);
             new.target[0].keep_config = true;
             sets(&complete(new, old)).unwrap().target[0].unconfigured
         };
-        let mut old = snapshot("a-1", "a-1", &["a-1"]);
+        let mut old = snapshot(&["a-1"], &["a-1"], &["a-1"]);
         old.target[0].config = Some((&serde_json::Map::new()).into());
         old.fallback[0].config.clone_from(&old.target[0].config);
         assert!(unread(None));
