@@ -52,7 +52,8 @@ pub struct Session {
     host: HostKey,
     uid: String,
     stream: u64,
-    pub(crate) mailbox: Arc<Mailbox>,
+    #[doc(hidden)]
+    pub mailbox: Arc<Mailbox>,
 }
 
 impl Hub {
