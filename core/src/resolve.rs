@@ -61,7 +61,7 @@ pub struct Member {
     pub candidate: Option<(RevisionId, Node)>,
     /// What ran and proved itself.
     pub stable: Option<(RevisionId, Node)>,
-    /// What runs although nobody can read its manifest any more: it stays, and meets every need.
+    /// The revision that runs although its manifest cannot be read any more; it stays, and meets every need.
     pub opaque: Option<RevisionId>,
     pub priority: i32,
     pub place: usize,

@@ -17,7 +17,7 @@ pub fn change_groups(old: &Set, new: &Set) -> Vec<ChangeGroup> {
     change_groups_before(old, new, &Set::new())
 }
 
-/// The same, joined also by what the plugins may return to: where nothing runs yet, it says what fits whom.
+/// Groups the plugins also by the set that they may return to: where nothing runs yet, it tells which versions fit.
 #[must_use]
 pub fn change_groups_before(old: &Set, new: &Set, fallback: &Set) -> Vec<ChangeGroup> {
     let mut both = old.clone();

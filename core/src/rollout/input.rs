@@ -19,7 +19,7 @@ pub struct Input {
     pub plugins: BTreeMap<String, String>,
     /// The revision that each plugin's spec asks for, where it is a valid one.
     pub asked: BTreeMap<String, RevisionId>,
-    /// Those of them whose failure policy is Closed.
+    /// The plugins whose failure policy is Closed.
     pub closed: BTreeSet<String>,
     /// The plugins that a revision depends on, optional ones included; for every revision in the state, the wanted set and
     /// the instances.

@@ -109,7 +109,7 @@ impl Budget {
             DOWN => return true,
             IN_FLIGHT => return !begins_trial || self.in_flight + self.unknown <= self.window,
             UNAVAILABLE => self.in_flight + self.unknown < self.window,
-            // What is condemned is left, however many are away.
+            // Going back does not wait for instances that are away.
             GOES_BACK => self.in_flight < self.window,
             _ => self.counted < self.window,
         };

@@ -70,7 +70,7 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     pub verdict: Verdict,
-    /// Of a plugin that is down: why, in CamelCase.
+    /// Why the plugin is down, in CamelCase; none if it is not.
     pub reason: Option<String>,
     /// For a condition's message; free of counters.
     pub message: String,
@@ -135,7 +135,7 @@ pub struct FailureNote {
     pub reason: String,
     pub message: String,
     pub at: i64,
-    /// Of several change groups on trial together, none is known as the culprit.
+    /// Several change groups were on trial together, and none is known as the culprit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
 }

@@ -25,7 +25,7 @@ pub struct State {
     /// Failures of a plugin from before this generation belong to an earlier attempt.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attempts: BTreeMap<String, i64>,
-    /// Of each plugin, the newest token of its spec that was acted on.
+    /// The newest token of each plugin's spec that was acted on.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, String>,
     /// Another target, that waits for the changes to end.

@@ -34,7 +34,7 @@ struct Context<'a> {
     held: bool,
 }
 
-/// What is said of one plugin.
+/// The verdict on one plugin, in words.
 struct Said {
     verdict: Verdict,
     reason: Option<String>,
@@ -238,7 +238,7 @@ fn notes(failed: &Failed) -> Vec<FailureNote> {
     failed.failures.iter().map(whole).collect()
 }
 
-/// What needs somebody most, the first pod by name.
+/// Picks the instance that needs somebody most, the first pod by name.
 fn worst<'a>(down: impl Iterator<Item = (&'a View<'a>, &'a Down)>) -> Option<(&'a View<'a>, &'a Down)> {
     down.min_by_key(|(view, down)| (!down.stuck, &view.instance.name))
 }

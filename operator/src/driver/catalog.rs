@@ -161,7 +161,7 @@ pub fn typed(mut config: Map<String, Value>, from: &[ConfigFrom], manifest: &Man
 /// So many plugins a host may have.
 pub const MAX_PLUGINS: usize = 256;
 
-/// Those of each plugin's name that count, which are the oldest, and the others.
+/// Returns the oldest Plugin of each plugin's name, which counts, and the others.
 #[must_use]
 pub fn by_name(view: &View) -> (BTreeMap<String, Arc<Plugin>>, Vec<Arc<Plugin>>) {
     let mut objects: Vec<_> = view.plugins.iter().collect();
@@ -248,7 +248,7 @@ fn entry(
     Entry { object: Arc::clone(object), name: name.to_owned(), life, candidate, unconfigured, warnings }
 }
 
-/// What its author should look at, if the configuration fits the manifest.
+/// Returns the warnings for its author, if the configuration fits the manifest.
 fn configured(object: &Plugin, manifest: &Manifest, values: &Values) -> Result<Vec<String>, Fault> {
     let spec = &object.spec;
     let config = filled(&spec.config, &spec.config_from, values).map_err(missing_value)?;

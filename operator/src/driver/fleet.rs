@@ -99,7 +99,7 @@ fn set(plugins: &[PluginState], has: impl Fn(&PluginState) -> bool) -> Set {
     of.map(|p| (p.plugin.clone(), RevisionId(p.revision.clone()))).collect()
 }
 
-/// What a pod that ended is known to have served: its last report, else what its sidecar left.
+/// Tells from the last report, else from the termination message, which plugins a pod that ended has served.
 fn left(pod: &Pod, host_uid: &str, memory: &Memory) -> Said {
     if !matches!(pod.phase, PodPhase::Succeeded) {
         return Said::default();

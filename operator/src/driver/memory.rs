@@ -99,7 +99,7 @@ impl Recovery {
         }
     }
 
-    /// What its end led to is stored.
+    /// Notes that the first pass after its end is stored.
     #[must_use]
     pub const fn stored(self) -> Self {
         match self {

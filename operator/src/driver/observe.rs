@@ -18,7 +18,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Of the PluginHost's object; empty if it is not there.
+    /// Returns the uid of the PluginHost's object; empty if it is not there.
     #[must_use]
     pub fn host_uid(&self) -> &str {
         self.view.host.as_ref().and_then(|host| host.metadata.uid.as_deref()).unwrap_or_default()

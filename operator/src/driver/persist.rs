@@ -40,7 +40,7 @@ pub async fn save_revisions(
         let Some(entry) = catalog.entries.get(&revision.plugin) else { continue };
         match world.save_revision(host, &entry.object, &revision).await {
             Ok(()) => drop(memory.saved.insert(revision.id.clone(), now)),
-            // What runs already stays, and is tried again.
+            // A revision that runs already stays, and is tried again.
             Err(error) if in_use(&memory.state).any(|id| *id == revision.id) => {
                 tracing::warn!(%host, plugin = revision.plugin, %error, "a revision that runs cannot be stored");
                 memory.saved.insert(revision.id.clone(), now);

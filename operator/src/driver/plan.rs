@@ -95,7 +95,7 @@ pub fn is_token_of(token: &str, object: &Unreadable) -> bool {
     token.split('/').next() == Some(&*object.uid)
 }
 
-/// What was acted on last, so that nothing is forgotten meanwhile.
+/// Returns the token that was acted on last, so that nothing is forgotten meanwhile.
 fn handled_token(plugin: &str, state: &State) -> String {
     let trial = || state.trials.get(plugin).map(|trial| &trial.token);
     let failed = || state.failed.get(plugin).map(|failed| &failed.token);
@@ -126,7 +126,7 @@ fn in_question(state: &State, catalog: &Catalog, instances: &[Instance]) -> BTre
     sets.flat_map(BTreeMap::values).cloned().chain(candidates.map(|c| c.revision.id.clone())).collect()
 }
 
-/// What each revision depends on. An optional dependency counts where a version in question would not fit it.
+/// Lists each revision's dependencies. An optional one counts where a version in question would not fit it.
 fn requires(
     known: &BTreeMap<RevisionId, Arc<Revision>>,
     in_question: &BTreeSet<RevisionId>,

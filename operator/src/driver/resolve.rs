@@ -58,7 +58,7 @@ pub fn resolve(
     }
 }
 
-/// What the state names, with what is known of it.
+/// The sets of the state, with the nodes of their revisions that are known.
 struct Sets<'a> {
     state: &'a State,
     known: &'a BTreeMap<RevisionId, Arc<Revision>>,
@@ -84,7 +84,7 @@ impl<'a> Sets<'a> {
         Some((self.target(plugin)?.clone(), self.target.get(plugin)?.clone()))
     }
 
-    /// What ran of a plugin that has no stable revision, if it works.
+    /// Returns the revision that ran of a plugin without a stable one, if it works.
     fn before(&self, plugin: &str) -> Option<(RevisionId, Node)> {
         let works = self.stable(plugin).is_none() && works_somewhere(plugin, self.state);
         self.in_target(plugin).filter(|(id, _)| works && !self.has_failed(plugin, id))
@@ -94,7 +94,7 @@ impl<'a> Sets<'a> {
         self.state.failed.get(plugin).is_some_and(|failed| failed.revision == *id)
     }
 
-    /// What the spec asks for. One whose configuration alone is at fault stays where it runs already.
+    /// Returns the revision that the spec asks for. One whose configuration alone is at fault stays where it runs already.
     fn asked(&self, entry: &Entry) -> Option<(RevisionId, Node)> {
         let runs = |c: &&Candidate| self.target(&entry.name) == Some(&c.revision.id);
         let candidate = entry.candidate.as_ref().ok().or_else(|| entry.unconfigured.as_ref().filter(runs))?;

@@ -29,7 +29,7 @@ pub fn withdraw(hub: &Hub, host: &HostKey, observed: &Observed, memory: &Memory)
     }
 }
 
-/// What may run on a host, by plugin.
+/// The permissions that each plugin of a host may still use; a plugin that is absent may not run.
 struct Allowance {
     permissions: BTreeMap<String, Permissions>,
     /// Plugins whose object cannot be read: they stay.

@@ -157,7 +157,7 @@ fn phase(context: &Context<'_>, entry: &Entry) -> Phase {
     }
     let count = |status: &str| context.states(&entry.name).filter(|s| s.status == status).count();
     let (running, errors) = (count("running"), count("error"));
-    // What instances do that are not connected nobody knows: it stays said as it was.
+    // The phase stays as it was while an instance that serves is not connected.
     let before = entry.object.status.as_ref().and_then(|status| status.phase);
     if let Some(phase) = before.filter(|_| running + errors == 0 && entry.is_wanted() && context.is_someone_away()) {
         return phase;
@@ -235,7 +235,7 @@ fn refused_config(context: &Context<'_>, refusal: &FailureRecord) -> String {
     format!("{}; the previous configuration stays (in {pod}); change spec.config", refusal.message)
 }
 
-/// What was said of this generation of the spec.
+/// Returns the verdict that was written for this generation of the spec.
 fn as_before(object: &Plugin) -> Option<Outlook> {
     let generation = object.metadata.generation;
     let find = |kind: &str| old(object).iter().find(|c| c.type_ == kind && c.observed_generation == generation);
