@@ -346,6 +346,16 @@ impl<'a> Mover<'a> {
         }
         let mut steps = self.open_steps(candidate, 1);
         steps.retain(|step| !over || candidate.route.steps[*step].trials.is_empty());
+        // What it does not try yet needs room like anybody's.
+        let view = &self.fleet.views[candidate.index];
+        let begins = |step: &usize| {
+            let step = &candidate.route.steps[*step];
+            !step.trials.is_empty() && !self.holds_trials(view, step)
+        };
+        let fresh: Vec<usize> = steps.iter().copied().filter(begins).collect();
+        if !fresh.is_empty() && !self.budget.take(candidate.rank, true) {
+            steps.retain(|step| !fresh.contains(step));
+        }
         self.tell(candidate, steps);
     }
 

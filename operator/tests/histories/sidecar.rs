@@ -1001,7 +1001,7 @@ impl Process {
     fn waves(&self, desired: &Desired) -> VecDeque<Vec<Member>> {
         let running = self.running();
         let (old, new) = (target::set(running.values()), target::set(&desired.targets));
-        let groups = resolve::change_groups(&old, &new);
+        let groups = resolve::change_groups_before(&old, &new, &target::set(desired.fallback.values()));
         let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains_key(p)));
         let mut waves = VecDeque::new();
         for (number, group) in groups.enumerate() {
@@ -1010,17 +1010,7 @@ impl Process {
                 if new.is_none() && !self.slots.contains_key(name) {
                     return None;
                 }
-                let trial = self.slots.get(name).and_then(|s| s.trial);
-                let of_trial = trial.and_then(|id| self.trials.iter().find(|t| t.id == id));
-                let current = running.get(name).cloned();
-                let previous = match of_trial {
-                    Some(trial) => {
-                        let before = || trial.members.iter().find(|(n, ..)| n == name).and_then(|(.., p)| p.clone());
-                        current.filter(|c| c.stable).or_else(before)
-                    }
-                    None => current,
-                };
-                let previous = previous.or_else(|| desired.fallback.get(name).cloned());
+                let previous = running.get(name).cloned().or_else(|| desired.fallback.get(name).cloned());
                 let name = name.clone();
                 Some(Member { name, group: number, new, previous, course: Course::Going, stopped: false })
             };

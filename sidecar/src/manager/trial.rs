@@ -21,7 +21,7 @@ pub(super) struct Trial {
     pub(super) members: Vec<TrialMember>,
     pub(super) until: Instant,
     /// Open trials that its members were part of before they moved again: what this one falls back to.
-    pub(super) bases: Vec<Arc<Trial>>,
+    pub(super) bases: Vec<Arc<Self>>,
     /// It is over: proven, or fallen back.
     pub(super) closed: AtomicBool,
 }
