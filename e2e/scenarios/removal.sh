@@ -17,7 +17,8 @@ running_pair() {
 
 # ends_beside: the scenario's namespace ends while the operator looks after another one, which goes on; then it is made anew.
 ends_beside() {
-  local own=$NS other=$NS-beside before
+  local own=$NS before
+  other=$NS-beside
   NS=$other
   make_namespace "$NS"
   NAMESPACES+=("$other")
@@ -82,7 +83,7 @@ leftovers() {
   kubectl get deployments,jobs,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets -A -o json |
     jq -r '.items[] | select(.metadata.name | startswith("rockstar")) | "\(.kind) \(.metadata.namespace)/\(.metadata.name)"' || true
   kubectl get secrets,configmaps,leases -A -o json |
-    jq -r '.items[] | select(.metadata.name | startswith("rockstar")) | "\(.kind) \(.metadata.name)"' | sort -u
+    jq -r '.items[] | select((.metadata.name | startswith("rockstar")) and .metadata.namespace != "kube-node-lease") | "\(.kind) \(.metadata.name)"' | sort -u
 }
 
 # goes_on_without_an_operator: what runs goes on, Plugins and a whole namespace can be deleted.
