@@ -30,12 +30,13 @@ all_denied() { echo "$("$1" | awk '/permission/ { pods += $1 } END { print pods 
 
 # A permission, the ceiling and a plugin are taken away while another one's rollout is paused halfway.
 taken_away_while_paused() {
-  application storefront 4 '.spec.rollout.partition = "50%"'
+  application storefront 4
   commanded
   versioned a 1.0.0
   versioned z 1.0.0
   within 120 '4 "done"' caches
   for name in commanded-plugin a z; do ready $name 1.0.0; done
+  k patch pluginhost storefront --type=merge -p '{"spec": {"rollout": {"partition": "50%"}}}' >/dev/null
   versioned a 2.0.0
   within 120 '2 2.0.0' everywhere /a/version
   k patch pluginhost storefront --type=merge -p '{"spec": {"rollout": {"paused": true}}}' >/dev/null
@@ -58,8 +59,9 @@ taken_away_while_paused() {
 
 # A permission and a plugin are taken away while another plugin's Start takes a minute.
 taken_away_while_another_starts() {
-  application storefront 2 '.spec.rollout.maxUnavailable = "100%"'
-  commanded
+  application storefront 2
+  # Before the others in each request, so that it does not wait for the one that starts.
+  commanded '.spec.priority = 500'
   versioned a 1.0.0
   versioned z 1.0.0
   for name in commanded-plugin a z; do ready $name 1.0.0; done

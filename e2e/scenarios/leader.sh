@@ -51,7 +51,7 @@ leader_killed_after_the_canary() {
 
 # The leader stands still in the middle of a rollout, another one leads, and the first one wakes up.
 frozen_leader_in_the_middle_of_a_rollout() {
-  local leader process
+  local leader
   application storefront 6
   versioned a 1.0.0
   ready a 1.0.0

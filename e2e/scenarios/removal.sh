@@ -17,7 +17,8 @@ running_pair() {
 
 # ends_beside: the scenario's namespace ends while the operator looks after another one, which goes on; then it is made anew.
 ends_beside() {
-  local own=$NS other=$NS-beside before
+  local own=$NS before
+  other=$NS-beside
   NS=$other
   make_namespace "$NS"
   NAMESPACES+=("$other")
@@ -76,13 +77,14 @@ host_deleted_and_made_again() {
   within 60 0 running_in a
 }
 
-# leftovers: what of the operator is in the cluster, but for definitions and the namespaces' contents.
+# leftovers NAMESPACE...: what of the operator is in the cluster and in these namespaces, but for definitions.
 leftovers() {
-  kubectl get clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations,namespaces -o name | grep rockstar- || true
-  kubectl get deployments,jobs,pods,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets -A -o json |
-    jq -r '.items[] | select(.metadata.name | startswith("rockstar")) | "\(.kind) \(.metadata.namespace)/\(.metadata.name)"' || true
-  kubectl get secrets,configmaps,leases -A -o json |
-    jq -r '.items[] | select(.metadata.name | startswith("rockstar")) | "\(.kind) \(.metadata.name)"' | sort -u
+  local namespace
+  kubectl get clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations -o name | grep rockstar- || true
+  for namespace in "$@"; do
+    kubectl -n "$namespace" get deployments,jobs,pods,services,serviceaccounts,roles,rolebindings,pdb,secrets,configmaps,leases -o json |
+      jq -r '.items[] | select(.metadata.name | contains("rockstar")) | "\(.kind) \(.metadata.name)"'
+  done | sort -u
 }
 
 # goes_on_without_an_operator: what runs goes on, Plugins and a whole namespace can be deleted.
@@ -127,13 +129,15 @@ removed() {
   before=$(processes a)
   "$@" >/dev/null
   within 60 none operator_pods
-  note "left: $(leftovers | tr '\n' ';')"
+  local left; left=$(leftovers "$own" "$doomed" "$SYSTEM" | tr '\n' ';')
+  note "left: $left"
+  [ -z "${NOTHING_LEFT:-}" ] || same 'what is left' '' "$left"
   goes_on_without_an_operator "$before"
   comes_back "$before"
 }
 
 uninstall() { helm uninstall rockstar --namespace "$SYSTEM" --wait --timeout 2m "$@"; }
 
-release_removed_and_made_again() { removed uninstall; }
+release_removed_and_made_again() { NOTHING_LEFT=yes removed uninstall; }
 release_removed_without_hooks() { removed uninstall --no-hooks; }
 operator_namespace_deleted() { removed namespace_ends "$SYSTEM"; }
