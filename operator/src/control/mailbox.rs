@@ -27,7 +27,8 @@ struct Slots {
     withdrawn: Option<Withdraw>,
     unsent_withdrawal: Option<Withdraw>,
     seen: BTreeSet<String>,
-    keep_ready: bool,
+    /// None: nothing was said on this stream yet.
+    keep_ready: Option<bool>,
     keep_ready_unsent: bool,
     closed: Option<Moved>,
 }
@@ -83,8 +84,8 @@ impl Mailbox {
     /// Whether the instance stays ready in spite of a failing plugin.
     pub fn keep_ready(&self, keep: bool) {
         let mut slots = self.slots.lock();
-        if slots.keep_ready != keep {
-            slots.keep_ready = keep;
+        if slots.keep_ready != Some(keep) {
+            slots.keep_ready = Some(keep);
             slots.keep_ready_unsent = true;
             self.filled.notify_one();
         }
@@ -118,7 +119,7 @@ impl Mailbox {
             return slots.newest.clone().map(Letter::State);
         }
         if std::mem::take(&mut slots.keep_ready_unsent) {
-            return Some(Letter::KeepReady(KeepReady { keep: slots.keep_ready }));
+            return Some(Letter::KeepReady(KeepReady { keep: slots.keep_ready.unwrap_or_default() }));
         }
         let ids: Vec<String> = std::mem::take(&mut slots.seen).into_iter().collect();
         (!ids.is_empty()).then_some(Letter::FailureSeen(FailureSeen { ids }))

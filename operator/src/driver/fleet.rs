@@ -190,14 +190,16 @@ pub fn heard(attached: &Attached, memory: &Memory) -> Vec<String> {
     attached.failures.values().filter(over).map(|f| f.id.clone()).collect()
 }
 
-/// Whether so many instances are down because of the same plugin that taking them all out of service helps nobody.
+/// Whether so many instances are down because of the same plugin that taking them all out of service helps nobody. Once they
+/// are kept, that lasts until at most a tenth of them is down: those that start again by themselves would come and go.
 #[must_use]
-pub fn panics(instances: &[Instance]) -> bool {
+pub fn keeps_ready(instances: &[Instance], keeps: bool) -> bool {
     let connected: Vec<_> = instances.iter().filter(|i| i.presence == Presence::Connected).collect();
     let mut down: BTreeMap<&str, usize> = BTreeMap::new();
     let unready = connected.iter().filter(|i| !i.ready);
     unready.flat_map(|i| i.down.keys()).for_each(|plugin| *down.entry(plugin).or_default() += 1);
-    down.values().any(|count| count * 2 > connected.len())
+    let share = if keeps { 10 } else { 2 };
+    down.values().any(|count| count * share > connected.len())
 }
 
 #[cfg(test)]
@@ -246,6 +248,19 @@ mod tests {
     fn failures_carry_the_generation_they_belong_to() {
         let said = said(&attached(vec![record(Class::Revision, "a-2")]), "h");
         assert_eq!((said.failures[0].class, said.failures[0].plan_generation), (FailureClass::Revision, 7));
+    }
+
+    #[test]
+    fn instances_that_are_kept_ready_stay_so_while_many_are_down() {
+        let observed = super::super::fixtures::observed([]);
+        let up = instances(&observed, &Memory::default()).remove(0);
+        let up = Instance { presence: Presence::Connected, ready: true, ..up };
+        let down = Instance { ready: false, down: [("a".to_owned(), Down::default())].into(), ..up.clone() };
+        let of = |count: usize| [vec![down.clone(); count], vec![up.clone(); 10 - count]].concat();
+        let kept = |keeps| (0..=10).filter(|count| keeps_ready(&of(*count), keeps)).min();
+        assert_eq!((kept(false), kept(true)), (Some(6), Some(2)));
+        let others = vec![Instance { ready: true, ..down }; 10];
+        assert!(!keeps_ready(&others, true), "a plugin that takes nobody out of service");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Memory {
     pub assigned: BTreeMap<String, Assignment>,
     /// Instances that have served.
     pub ever_ready: BTreeSet<String>,
+    /// Instances were told to stay ready in spite of a failing plugin.
+    pub keep_ready: bool,
     /// How far the return of the instances to this leader is.
     pub recovery: Recovery,
     /// Since when each pod is known, and since when one has missed its stream.

@@ -150,8 +150,11 @@ fn tell(
     let publications = publish::publications(observed, settings, catalog, assignments, memory);
     memory.assigned.extend(decision.plan.assignments.iter().map(|(uid, a)| (uid.clone(), a.clone())));
     publish::publish(hub, host, observed, memory, &publications);
-    let keep = fleet::panics(&decision.instances);
-    observed.attached.iter().for_each(|instance| hub.keep_ready(host, &instance.uid, keep));
+    // Who is not back yet would be missing in the count.
+    if !memory.recovery.is_under_way() {
+        memory.keep_ready = fleet::keeps_ready(&decision.instances, memory.keep_ready);
+        observed.attached.iter().for_each(|instance| hub.keep_ready(host, &instance.uid, memory.keep_ready));
+    }
 }
 
 /// Instances that come while nothing can be stored are told what is.
