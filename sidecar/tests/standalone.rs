@@ -155,6 +155,8 @@ async fn a_version_that_fails_is_rolled_back() {
         let (code, body) = sidecar.http("POST", "/admin/plugins/p/reload");
         assert_eq!(code, 500);
         assert!(body.contains(&format!("plugin reload failed: new version {words}: {cause}")), "{body}");
+        // The log is written behind the answer.
+        sidecar.until("the last line", || !lines(&sidecar.log()[before..], &["restored"]).is_empty()).await;
         let log = sidecar.log()[before..].to_owned();
         let told = lines(&log, &["Plugin reload failed", "Rolling back", "restored"]);
         assert!(told[0].starts_with(&format!("[ERROR] Plugin reload failed: p v1.3.0: {words}")), "{told:?}");
