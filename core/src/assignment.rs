@@ -17,6 +17,8 @@ pub struct Assignment {
     pub policies: Policies,
     /// Reload when it changes.
     pub reload_at: String,
+    /// Forget the crashes before when it changes.
+    pub retry_token: String,
 }
 
 /// What applies to a running plugin without a reload.

@@ -87,6 +87,7 @@ plugin_dead_after_its_grace() {
   within 180 'False' condition a Ready
   within 120 0 running_in a
   # Some pods leave service, until so many have the same failure that all are kept in it.
+  within 120 'Stays ready' sidecar_logs
   within 120 quiet quiet_for 20 pods
   note "$(condition a Ready)"
   local before lost; lost=$(lost_readiness pods)

@@ -19,6 +19,7 @@ pub mod report;
 pub mod resolve;
 pub mod withdraw;
 
+use self::report::Lacking;
 use crate::{
     control::Hub,
     host::{Bells, HostKey},
@@ -28,7 +29,11 @@ use crate::{
 use clock::Clock;
 use metrics::DriverMetrics;
 use rockstar_crds::names;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     sync::watch,
     task::AbortHandle,
@@ -94,10 +99,11 @@ impl Driver {
 
     async fn lead(&self) {
         let mut loops = Loops::default();
+        let mut lacking = Lacking::default();
         let list = self.tools.bells.list();
         loop {
             self.start_loops(&mut loops);
-            self.settle_orphans().await;
+            self.settle_orphans(&mut lacking).await;
             sleep(LIST_PAUSE).await;
             drop(timeout(LIST_INTERVAL, list.notified()).await);
         }
@@ -114,32 +120,26 @@ impl Driver {
     }
 
     /// Plugins whose host is not there say so; an earlier version's finalizer keeps none of them.
-    async fn settle_orphans(&self) {
+    async fn settle_orphans(&self, lacking: &mut Lacking) {
         let now = self.tools.clock.now();
+        let mut statuses = BTreeMap::new();
         for plugin in self.tools.world.orphans() {
             let namespace = plugin.metadata.namespace.clone().unwrap_or_default();
             let host = HostKey::new(namespace, plugin.spec.host.clone());
             let is_held = plugin.metadata.finalizers.iter().flatten().any(|f| f == names::UNLOAD_FINALIZER);
+            let name = plugin.metadata.name.clone().unwrap_or_default();
+            let key = format!("{}/{name}", host.namespace);
+            let status = report::orphan(&plugin, &key, lacking, now);
             let written = match is_held {
                 true => self.tools.world.remove_finalizer(&plugin).await,
-                false => self.report_orphan(&host, &plugin, now).await,
+                false if plugin.status.as_ref() == Some(&status) => Ok(()),
+                false => self.tools.world.report_plugin(&host, &name, &status).await,
             };
+            statuses.insert(key, status);
             if let Err(error) = written {
                 tracing::warn!(%host, %error, "failed to report a plugin without its host");
             }
         }
-    }
-
-    async fn report_orphan(
-        &self,
-        host: &HostKey,
-        plugin: &rockstar_crds::Plugin,
-        now: i64,
-    ) -> Result<(), crate::world::WriteError> {
-        let status = report::orphan(plugin, now);
-        if plugin.status.as_ref() == Some(&status) {
-            return Ok(());
-        }
-        self.tools.world.report_plugin(host, plugin.metadata.name.as_deref().unwrap_or_default(), &status).await
+        lacking.note(&statuses, now);
     }
 }

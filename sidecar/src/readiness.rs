@@ -40,7 +40,11 @@ impl Readiness {
     }
 
     pub fn keep(&self, keep: bool) {
-        self.keep.store(keep, SeqCst);
+        match (self.keep.swap(keep, SeqCst), keep) {
+            (false, true) => tracing::warn!("Stays ready by the operator's word: most instances have the same failure"),
+            (true, false) => tracing::info!("Is ready by its own plugins' word again"),
+            _ => {}
+        }
     }
 
     /// Reasons against, as the kubelet is told: none while the operator says that it helps nobody to leave.

@@ -228,6 +228,7 @@ impl Standalone {
                 permissions: entry.permissions.clone(),
                 policies: entry.policies.clone(),
                 reload_at: String::new(),
+                retry_token: String::new(),
             },
             body: Arc::new(body),
             pull_secret: None,

@@ -5,7 +5,7 @@ mod support;
 
 use parking_lot::Mutex;
 use rockstar_core::{
-    assignment::{ErrorThreshold, Policies, ThresholdAction},
+    assignment::{CrashBudget, ErrorThreshold, Policies, ThresholdAction},
     permission::Permission,
     revision,
     termination::Termination,
@@ -338,6 +338,33 @@ async fn a_crash_in_the_grace_period_goes_back() {
     sidecar.until("a failure", || !operator.failures().is_empty()).await;
     assert_eq!(operator.failures()[0].reason, "CrashedInGracePeriod");
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+}
+
+#[tokio::test]
+async fn a_used_up_crash_budget_is_given_anew_by_a_retry_of_that_plugin_alone() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let mut dying = version(&sidecar, &p("1.0.0", "exit-after 300 5"), Duration::ZERO);
+    let other = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("other") }, Duration::ZERO);
+    let crash_budget = CrashBudget { max_crashes: 1, ..CrashBudget::default() };
+    let mut policies = Policies { crash_budget, ..Policies::default() };
+    policies.reload.grace_period = Duration::ZERO;
+    dying.0.policies_json = serde_json::to_vec(&policies).unwrap().into();
+    dying.0.retry_token = "1".into();
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&dying], &[&dying]));
+    let told = || operator.plugin("p").map(|p| (p.reason, p.restarts));
+    let used_up = |restarts| Some(("CrashBudgetExhausted".to_owned(), restarts));
+    sidecar.until("an end", || told() == used_up(1)).await;
+
+    // Another plugin's change gives it nothing.
+    operator.says.send_replace(stable(2, &[&dying, &other], &[&dying]));
+    sidecar.until("other 2.0.0", || operator.runs("other", "2.0.0") && operator.outcome(2).is_some()).await;
+    assert_eq!(told(), used_up(1));
+
+    dying.0.retry_token = "2".into();
+    operator.says.send_replace(stable(3, &[&dying, &other], &[&dying, &other]));
+    sidecar.until("another end", || told() == used_up(3)).await;
 }
 
 #[tokio::test]

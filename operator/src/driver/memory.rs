@@ -1,7 +1,7 @@
 //! What the loop of one host remembers between passes. All of it can be found again after a restart, at the worst by
 //! asking the instances. No I/O.
 
-use super::observe::Observed;
+use super::{observe::Observed, report::Lacking};
 use crate::{
     control::{Attached, Publication},
     world::{Pod, PodPhase, Revision},
@@ -63,6 +63,8 @@ pub struct Memory {
     /// Revisions that could not be stored: why, and when it is tried again.
     pub unstored: BTreeMap<RevisionId, (String, i64)>,
     pub reported: Reported,
+    /// Plugins that ask for something that is not there.
+    pub lacking: Lacking,
     /// Objects whose status could not be written, and when it is tried again.
     pub unwritten: BTreeMap<String, i64>,
 }

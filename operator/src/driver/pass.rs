@@ -49,7 +49,7 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
     let settings = match plan::settings(&object.spec) {
         Ok(settings) => settings,
         Err(error) => {
-            let report = report::unusable(&object, &error, observed.now);
+            let report = report::unusable(&object, &error, &observed.view.plugins, observed.now);
             return Ok(Outcome::Wait(report::write(tools, host, &observed, memory, report).await));
         }
     };

@@ -165,6 +165,7 @@ impl Press<'_> {
             reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
             keep_config,
             keep_policies: false,
+            retry_token: self.retry_token(&entry.name),
         }
     }
 
@@ -182,7 +183,13 @@ impl Press<'_> {
             reload_at: String::new(),
             keep_config: true,
             keep_policies: true,
+            retry_token: self.retry_token(plugin),
         }
+    }
+
+    /// Names the edit and the demand to retry that the rollout has taken up.
+    fn retry_token(&self, plugin: &str) -> String {
+        self.memory.state.tokens.get(plugin).cloned().unwrap_or_default()
     }
 
     /// The live configuration where it can be read and fits the revision. Else the instance keeps what it has; given is then

@@ -3,13 +3,14 @@
 
 mod conditions;
 mod host;
+mod lacking;
 mod notes;
 mod plugin;
 #[cfg(test)]
 mod states;
 mod threshold;
 
-pub use plugin::orphan;
+pub use {lacking::Lacking, plugin::orphan};
 
 use super::{
     Tools,
@@ -23,7 +24,7 @@ use crate::{
     world::{Note, World, WriteError},
 };
 use rockstar_crds::{FieldError, Plugin, PluginHost, PluginHostStatus, PluginStatus};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A view may lag behind a write by so much, in milliseconds; later, what differs was changed by someone else.
 const LAG: i64 = 10_000;
@@ -59,22 +60,29 @@ pub fn compose(
     Report { host: host::status(&context, catalog, &plugins), plugins, notes }
 }
 
-/// What there is to say of a host whose own spec makes no sense: nothing of it is acted on. Pure.
+/// What there is to say of a host whose own spec makes no sense: what runs goes on, and no change of a Plugin but those that
+/// take away is acted on. Pure.
 #[must_use]
-pub fn unusable(object: &PluginHost, error: &FieldError, now: i64) -> Report {
+pub fn unusable(object: &PluginHost, error: &FieldError, plugins: &[Arc<Plugin>], now: i64) -> Report {
     let fault = Fault { condition: None, reason: "InvalidSpec", message: error.to_string() };
-    Report { host: host::refused(object, &fault, now), ..Report::default() }
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let message = format!("PluginHost {name} cannot be used: {error}; correct it");
+    let waits = |plugin: &&Arc<Plugin>| is_unseen(plugin) || plugin::waits_for_host(plugin);
+    let waiting = plugins.iter().filter(waits);
+    let plugins = waiting.map(|plugin| (object_name(plugin), plugin::behind_host(plugin, &message, now)));
+    Report { host: host::refused(object, &fault, now), plugins: plugins.collect(), notes: Vec::new() }
+}
+
+/// Its newest spec has no status yet.
+fn is_unseen(object: &Plugin) -> bool {
+    object.metadata.generation != object.status.as_ref().and_then(|status| status.observed_generation)
 }
 
 /// What there is to say before the instances that served are back: of the whole report the events, and that a changed spec
 /// was seen. Pure.
 #[must_use]
 pub fn recovering(observed: &Observed, catalog: &Catalog, whole: Report) -> Report {
-    let is_new = |object: &Plugin| {
-        let seen = object.status.as_ref().and_then(|status| status.observed_generation);
-        object.metadata.generation != seen
-    };
-    let changed = catalog.entries.values().filter(|entry| is_new(&entry.object));
+    let changed = catalog.entries.values().filter(|entry| is_unseen(&entry.object));
     let plugins = changed.map(|entry| (object_name(&entry.object), plugin::seen(&entry.object, observed.now)));
     let host = observed.view.host.as_ref().and_then(|host| host.status.clone()).unwrap_or_default();
     Report { host: PluginHostStatus { rollout: None, ..host }, plugins: plugins.collect(), notes: whole.notes }
@@ -98,14 +106,14 @@ pub async fn write(
     report: Report,
 ) -> Option<i64> {
     let world = tools.world.as_ref();
-    for note in report.notes {
-        log(host, &note);
+    for note in &report.notes {
+        log(host, note);
         tools.metrics.told(note.reason);
-        world.tell(host, note).await;
+        world.tell(host, note.clone()).await;
     }
     memory.unwritten.retain(|_, until| *until > observed.now);
+    remember(memory, &report, observed);
     write_plugins(world, host, observed, memory, &report.plugins).await;
-    notes::remember_crashes(observed, memory);
     let status = observed.view.host.as_ref().and_then(|host| host.status.clone());
     let seen = status.map(|s| PluginHostStatus { rollout: None, ..s });
     let is_due = !memory.unwritten.contains_key(HOST);
@@ -114,7 +122,14 @@ pub async fn write(
         memory.reported.host = written.is_ok().then_some((report.host, observed.now));
         note_written(host, HOST, observed, memory, written);
     }
-    memory.unwritten.values().min().copied()
+    let patience = memory.lacking.deadline(observed.now);
+    memory.unwritten.values().copied().chain(patience).min()
+}
+
+/// Notes for the passes to come what was composed in this one.
+fn remember(memory: &mut Memory, report: &Report, observed: &Observed) {
+    memory.lacking.note(&report.plugins, observed.now);
+    notes::remember_crashes(observed, memory);
 }
 
 fn note_written(host: &HostKey, name: &str, observed: &Observed, memory: &mut Memory, written: Result<(), WriteError>) {
@@ -259,10 +274,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_fault_is_told_once() {
-        let observed = observed([plugin("a", "1.0.0", needs("nobody"))]);
+    fn a_fault_that_stays_is_told_once() {
+        let mut observed = observed([plugin("a", "1.0.0", needs("nobody"))]);
         let mut memory = Memory::default();
         let report = composed(&observed, &mut memory);
+        assert_eq!(says(&report, "a", "Reconciling").1, "MissingDependency");
+        assert!(report.notes.is_empty(), "it may be on its way");
+        remember(&mut memory, &report, &observed);
+        observed.now += 30_000;
+        let report = composed(&observed, &mut memory);
+        assert_eq!(says(&report, "a", "Stalled").1, "MissingDependency");
         let told: Vec<_> = report.notes.iter().map(|n| n.reason).collect();
         assert_eq!(told, ["MissingDependency"]);
         memory.reported.plugins.insert("a".into(), (report.plugins["a"].clone(), observed.now));

@@ -322,6 +322,9 @@ pub struct Assignment {
     /// the same for policies_json and reload_at
     #[prost(bool, tag = "8")]
     pub keep_policies: bool,
+    /// changes with each edit of the Plugin and each demand to retry it: crashes before it are forgotten
+    #[prost(string, tag = "9")]
+    pub retry_token: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevisionBody {

@@ -279,6 +279,7 @@ fn assignment(told: &Told) -> Result<Assignment, SnapshotError> {
         permissions: permissions(&told.permissions),
         policies,
         reload_at: told.reload_at.clone(),
+        retry_token: told.retry_token.clone(),
     })
 }
 

@@ -143,10 +143,6 @@ impl Follower {
         let (configuration, strict) = (desired::configuration(snapshot), snapshot.sandbox == "Required");
         self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
         self.memory.applies(snapshot.plan_generation);
-        let before = self.progress.borrow().plan_generation;
-        if snapshot.plan_generation > before && before > 0 {
-            self.manager.forgive_crashes().await;
-        }
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
         self.tell(snapshot, self.moving(&desired));
         let applied = self.manager.apply(&desired).await;

@@ -251,7 +251,11 @@ impl Manager {
         }
         slot.set_policies(target.assignment.policies.clone());
         let Some(running) = &work.running else {
+            let is_retried = Plugin::attempt(&current) != Plugin::attempt(&now);
             plugin.set_current(Some(now));
+            if is_retried {
+                self.start_again_now(plugin).await;
+            }
             return Ok(());
         };
         let instance = running.instance();

@@ -93,11 +93,6 @@ impl Crashes {
         }
     }
 
-    #[must_use]
-    pub const fn is_used_up(&self) -> bool {
-        self.tries > 0
-    }
-
     fn next_try(&self) -> Duration {
         doubled(FIRST_TRY, self.tries.saturating_sub(1), LAST_TRY)
     }
@@ -111,6 +106,10 @@ fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
 mod tests {
     use super::*;
 
+    const fn is_used_up(crashes: &Crashes) -> bool {
+        crashes.tries > 0
+    }
+
     fn budget() -> CrashBudget {
         CrashBudget::default()
     }
@@ -120,10 +119,10 @@ mod tests {
         let mut crashes = Crashes::default().of("p-1@");
         let pauses: Vec<_> = (0..5).map(|_| crashes.crashed(&budget(), 1000).pause().as_millis()).collect();
         assert_eq!(pauses, [100, 200, 400, 800, 1600]);
-        assert!(!crashes.is_used_up());
+        assert!(!is_used_up(&crashes));
         let minutes: Vec<_> = (0..7).map(|_| crashes.crashed(&budget(), 1000).pause().as_secs() / 60).collect();
         assert_eq!(minutes, [1, 2, 4, 8, 16, 30, 30]);
-        assert!(crashes.is_used_up());
+        assert!(is_used_up(&crashes));
     }
 
     #[test]
@@ -143,7 +142,7 @@ mod tests {
         for _ in 0..6 {
             crashes.crashed(&budget(), 0);
         }
-        assert!(crashes.clone().of("p-1@").is_used_up());
+        assert!(is_used_up(&crashes.clone().of("p-1@")));
         assert_eq!(crashes.clone().of("p-1@now"), Crashes::default().of("p-1@now"));
         crashes.outlived();
         assert_eq!(crashes, Crashes::default().of("p-1@"));
@@ -158,7 +157,7 @@ mod tests {
         let mut crashes = Crashes::default();
         let pauses: Vec<_> = (0..8).map(|_| crashes.waits().pause().as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert!(!crashes.is_used_up());
+        assert!(!is_used_up(&crashes));
         assert_eq!(crashes.crashed(&budget(), 0), Restart::After(FIRST_PAUSE));
     }
 }

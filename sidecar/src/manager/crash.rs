@@ -154,14 +154,9 @@ impl Manager {
         self.after(pause, Event::Again { plugin: name }, work);
     }
 
-    /// Gives plugins that used up their budget another one.
-    pub async fn forgive_crashes(&self) {
-        for (name, plugin) in self.all() {
-            if self.crashes(&plugin).is_used_up() {
-                self.journal.keep_crashes(&name, Crashes::default());
-                self.events.send(Event::Again { plugin: name }).await.ok();
-            }
-        }
+    /// Starts a plugin that is down without waiting for the end of its pause.
+    pub(super) async fn start_again_now(&self, plugin: &Plugin) {
+        self.events.send(Event::Again { plugin: plugin.name().to_owned() }).await.ok();
     }
 
     /// Sends an event after a pause, unless the plugin's work takes another turn before.

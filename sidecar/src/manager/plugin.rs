@@ -107,6 +107,7 @@ impl Plugin {
 
     /// Tells crashes of one attempt apart from those of another.
     pub(super) fn attempt(target: &Target) -> String {
-        format!("{}@{}", target.assignment.revision, target.assignment.reload_at)
+        let assignment = &target.assignment;
+        format!("{}@{}@{}", assignment.revision, assignment.reload_at, assignment.retry_token)
     }
 }

@@ -8,6 +8,7 @@ use super::{
         plan::{Decision, Settings},
     },
     conditions::{Course, Outlook, Says, conditions, time},
+    lacking::Lacking,
     threshold,
 };
 use rockstar_core::{
@@ -86,6 +87,8 @@ pub(super) fn status(context: &Context<'_>, entry: &Entry) -> PluginStatus {
     let serving =
         summary.and_then(|s| s.serving.as_ref()).filter(|id| entry.is_wanted() && context.serves(&entry.name, id));
     let outlook = outlook(context, entry, phase);
+    let name = entry.object.metadata.name.as_deref().unwrap_or_default();
+    let outlook = context.memory.lacking.patient(name, &entry.object, outlook, context.observed.now);
     let generation = entry.object.metadata.generation;
     let mut says = outlook.says();
     says.extend(aspects(context, entry, &outlook));
@@ -120,7 +123,24 @@ pub(super) fn refused(object: &Plugin, fault: &Fault, now: i64) -> PluginStatus 
 /// The status of a Plugin whose spec changed and was seen, while it is not known yet what the instances run.
 pub(super) fn seen(object: &Plugin, now: i64) -> PluginStatus {
     let message = "the operator has just begun, and waits for the instances to come back";
-    let new = Outlook::new(Course::Moving, "Progressing", message).says();
+    replaced(object, &Outlook::new(Course::Moving, "Progressing", message), now)
+}
+
+const HOST_UNUSABLE: &str = "HostUnusable";
+
+/// The status of a Plugin whose spec changed under a host that cannot be used.
+pub(super) fn behind_host(object: &Plugin, message: &str, now: i64) -> PluginStatus {
+    replaced(object, &Outlook::new(Course::Stuck, HOST_UNUSABLE, message), now)
+}
+
+/// Its status says so already.
+pub(super) fn waits_for_host(object: &Plugin) -> bool {
+    old(object).iter().any(|c| c.type_ == condition::READY && c.reason == HOST_UNUSABLE)
+}
+
+/// The status as it was, but for the outlook.
+fn replaced(object: &Plugin, outlook: &Outlook, now: i64) -> PluginStatus {
+    let new = outlook.says();
     let generation = object.metadata.generation;
     let is_replaced = |kind: &str| [condition::READY, condition::RECONCILING, condition::STALLED].contains(&kind);
     let mut conditions = conditions(old(object), new, generation, now);
@@ -131,11 +151,12 @@ pub(super) fn seen(object: &Plugin, now: i64) -> PluginStatus {
 
 /// The status of a Plugin whose host is not there: what runs of it goes on, and nothing new starts.
 #[must_use]
-pub fn orphan(object: &Plugin, now: i64) -> PluginStatus {
+pub fn orphan(object: &Plugin, key: &str, lacking: &Lacking, now: i64) -> PluginStatus {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let message =
         format!("PluginHost {namespace}/{} not found; create it, or name another one in spec.host", object.spec.host);
-    let mut says = Outlook::new(Course::Stuck, "HostNotFound", &message).says();
+    let outlook = lacking.patient(key, object, Outlook::new(Course::Stuck, "HostNotFound", &message), now);
+    let mut says = outlook.says();
     says.push(Says { kind: condition::HOST_FOUND, holds: false, reason: "HostNotFound".into(), message });
     let generation = object.metadata.generation;
     let mut conditions = conditions(old(object), says, generation, now);

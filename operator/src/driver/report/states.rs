@@ -1,7 +1,7 @@
 //! The objects of every state that users can meet, composed by the driver's own steps, as `tests/health/states` has them:
 //! what GitOps tools make of them is tested there. `just health-states` writes them anew.
 
-use super::{Report, compose, orphan, recovering, unusable};
+use super::{Lacking, Report, compose, orphan, recovering, remember, unusable};
 use crate::{
     driver::{
         fixtures::{self, attached, merge, pass, plugin, pod},
@@ -61,6 +61,7 @@ impl Fixture {
             false => report,
         };
         self.memory.recovery = self.memory.recovery.stored();
+        remember(&mut self.memory, &report, &self.observed);
         self.write(report);
     }
 
@@ -376,25 +377,34 @@ fn spec() -> States {
         let needs = json!([{"name": "cache", "version": version}]);
         json!({"spec": {"manifest": {"version": "1.1.0", "dependencies": needs}}})
     };
+    let later = |mut fixture: Fixture| {
+        fixture.wait(MINUTE);
+        fixture
+    };
+    let secret_missing = || {
+        let secret = KeyRef { name: "auth".into(), key: "level".into() };
+        let mut fixture = Fixture::running([auth()]);
+        fixture.change("auth", json!({"spec": {"configFrom": [{"key": "level", "secretKeyRef": &secret}]}}));
+        fixture.observed.values.insert(ValueRef::Secret(secret), Err("Secret shop/auth not found".into()));
+        fixture.begin();
+        fixture
+    };
     let refused = |extra: Value| {
         let mut fixture = Fixture::running([auth()]);
         fixture.change("auth", extra);
         fixture.begin();
         fixture
     };
-    let secret = KeyRef { name: "auth".into(), key: "level".into() };
-    let mut secret_missing = Fixture::running([auth()]);
-    secret_missing.change("auth", json!({"spec": {"configFrom": [{"key": "level", "secretKeyRef": &secret}]}}));
-    secret_missing.observed.values.insert(ValueRef::Secret(secret), Err("Secret shop/auth not found".into()));
-    secret_missing.begin();
     let mut held_back = Fixture::running([auth(), cache("1.0.0")]);
     held_back.change("auth", needs(">=2.0.0"));
     held_back.settle();
+    let held_back = later(held_back);
     let mut holds_back = Fixture::new([auth(), cache("1.0.0")], 3);
     holds_back.change("auth", needs("<2.0.0"));
     holds_back.settle();
     holds_back.change("cache", version("2.0.0"));
     holds_back.settle();
+    let holds_back = later(holds_back);
     let mut ceiling = Fixture::running([plugin("auth", "1.0.0", json!({"spec": {"permissions": {"network": true}}}))]);
     ceiling.change_host(json!({"spec": {"permissionCeiling": ["cache"]}}));
     ceiling.reconcile();
@@ -405,8 +415,10 @@ fn spec() -> States {
     vec![
         ("refused-manifest", refused(version("one"))),
         ("refused-config", refused(json!({"spec": {"config": {"level": 7}}}))),
-        ("secret-missing", secret_missing),
-        ("missing-dependency", refused(needs(">=1.0.0"))),
+        ("secret-missing-at-first", secret_missing()),
+        ("secret-missing", later(secret_missing())),
+        ("missing-dependency-at-first", refused(needs(">=1.0.0"))),
+        ("missing-dependency", later(refused(needs(">=1.0.0")))),
         ("held-back", held_back),
         ("holds-another-back", holds_back),
         ("above-ceiling", ceiling),
@@ -539,19 +551,27 @@ fn pods() -> States {
 
 /// The host itself is not there, or cannot be used.
 fn host() -> States {
-    let mut missing = Fixture::running([auth()]);
-    missing.host_missing = true;
-    let now = missing.observed.now;
-    for object in &mut missing.observed.view.plugins {
-        let status = orphan(object, now);
-        Arc::make_mut(object).status = Some(status);
-    }
-    let mut unusable_host = Fixture::running([auth()]);
-    unusable_host.change_host(json!({"spec": {"framework": {"version": "1"}}}));
-    let object = unusable_host.observed.view.host.clone().unwrap();
-    let error = plan::settings(&object.spec).unwrap_err();
-    let report = unusable(&object, &error, unusable_host.observed.now);
-    unusable_host.write(report);
+    let missing = |time: i64| {
+        let (mut fixture, mut lacking) = (Fixture::running([auth()]), Lacking::default());
+        fixture.host_missing = true;
+        for now in [fixture.observed.now, fixture.observed.now + time] {
+            let object = fixture.observed.view.plugins.first_mut().unwrap();
+            let status = orphan(object, "auth", &lacking, now);
+            lacking.note(&[("auth".to_owned(), status.clone())].into(), now);
+            Arc::make_mut(object).status = Some(status);
+        }
+        fixture
+    };
+    let unusable_host = |change: &dyn Fn(&mut Fixture)| {
+        let mut fixture = Fixture::running([auth()]);
+        fixture.change_host(json!({"spec": {"framework": {"version": "1"}}}));
+        change(&mut fixture);
+        let object = fixture.observed.view.host.clone().unwrap();
+        let error = plan::settings(&object.spec).unwrap_err();
+        let report = unusable(&object, &error, &fixture.observed.view.plugins, fixture.observed.now);
+        fixture.write(report);
+        fixture
+    };
     let mut backend = Fixture::running([auth()]);
     let secret = json!({"urlFrom": {"secretKeyRef": {"name": "db", "key": "url"}}});
     backend.change_host(json!({"spec": {"backends": {"database": secret}}}));
@@ -569,8 +589,10 @@ fn host() -> States {
     let mut empty = Fixture::new([], 3);
     empty.settle();
     vec![
-        ("host-missing", missing),
-        ("host-unusable", unusable_host),
+        ("host-missing-at-first", missing(0)),
+        ("host-missing", missing(MINUTE)),
+        ("host-unusable", unusable_host(&|_| {})),
+        ("host-unusable-and-edited", unusable_host(&|fixture| fixture.change("auth", version("1.1.0")))),
         ("backend-missing", backend),
         ("unreadable-plugin", unreadable),
         ("no-plugins", empty),
