@@ -204,14 +204,16 @@ logged_at() {
 
 operator_logs() { system logs -l app.kubernetes.io/name=rockstar --tail="${1:--1}" --prefix; }
 
-leader_pod() { system get lease rockstar-operator -o json | jq -r '.spec.holderIdentity // "" | split("_")[0]'; }
+leader_pod() { system get lease rockstar-operator -o json | jq -r '.spec.holderIdentity // "" | split("_")[0] // ""'; }
 
 # followed POD: who leads now, if that is another one.
 followed() { local now; now=$(leader_pod); [ -z "$now" ] || [ "$now" = "$1" ] || echo "led by $now"; }
 
 # kill_leader: returns when another leads.
 kill_leader() {
-  local leader; leader=$(leader_pod)
+  local leader
+  within 60 'led by' followed nobody
+  leader=$(leader_pod)
   note "kills the leader $leader"
   system delete pod "$leader" --grace-period=0 --force >/dev/null 2>&1
   within 90 'led by' followed "$leader"

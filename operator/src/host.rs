@@ -24,10 +24,24 @@ impl fmt::Display for HostKey {
     }
 }
 
+/// What wakes those who work for one host.
+#[derive(Debug, Default)]
+struct Bell {
+    passes: Arc<Notify>,
+    withdrawals: Arc<Notify>,
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.passes.notify_one();
+        self.withdrawals.notify_one();
+    }
+}
+
 /// One bell a host, and one for the list of hosts. A ring is never lost: who is not waiting finds it later.
 #[derive(Clone, Debug, Default)]
 pub struct Bells {
-    hosts: Arc<Mutex<HashMap<HostKey, Arc<Notify>>>>,
+    hosts: Arc<Mutex<HashMap<HostKey, Bell>>>,
     list: Arc<Notify>,
 }
 
@@ -35,7 +49,13 @@ impl Bells {
     /// The bell of one host; made when first asked for.
     #[must_use]
     pub fn of(&self, host: &HostKey) -> Arc<Notify> {
-        Arc::clone(self.hosts.lock().entry(host.clone()).or_default())
+        Arc::clone(&self.hosts.lock().entry(host.clone()).or_default().passes)
+    }
+
+    /// The same for what takes away, which waits for no pass.
+    #[must_use]
+    pub fn withdrawals_of(&self, host: &HostKey) -> Arc<Notify> {
+        Arc::clone(&self.hosts.lock().entry(host.clone()).or_default().withdrawals)
     }
 
     /// The bell that tells that a host came or went.
@@ -47,13 +67,13 @@ impl Bells {
     /// Something of this host changed.
     pub fn ring(&self, host: &HostKey) {
         if let Some(bell) = self.hosts.lock().get(host) {
-            bell.notify_one();
+            bell.ring();
         }
     }
 
     /// Something that any host of this namespace may use changed.
     pub fn ring_namespace(&self, namespace: &str) {
-        self.hosts.lock().iter().filter(|(key, _)| key.namespace == namespace).for_each(|(_, bell)| bell.notify_one());
+        self.hosts.lock().iter().filter(|(key, _)| key.namespace == namespace).for_each(|(_, bell)| bell.ring());
     }
 
     /// A host came or went.
@@ -80,5 +100,6 @@ mod tests {
         bell.notified().await;
         bells.ring(&key);
         bell.notified().await;
+        bells.withdrawals_of(&key).notified().await;
     }
 }

@@ -10,7 +10,10 @@ use rockstar_core::{
     revision,
     termination::Termination,
 };
-use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
+use rockstar_proto::app::{
+    AppFrame, Enter, LoadRequest, PluginName, SetErrorThresholdRequest, app_frame, host_frame,
+    pipeline_client::PipelineClient,
+};
 use rockstar_proto::control::{
     Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
     control_server::{Control, ControlServer},
@@ -19,6 +22,7 @@ use rockstar_proto::control::{
     group_state::Outcome,
     to_instance,
 };
+use rockstar_proto::types::Request;
 use std::{path::Path, sync::Arc, time::Duration};
 use support::{Plugin, Sidecar, plugin};
 use tokio::{
@@ -405,6 +409,18 @@ async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() 
     sidecar.until("an end", || operator.report().is_some_and(|r| r.plan_generation == 3 && r.plugins.len() == 1)).await;
 }
 
+/// What an application's request is answered with before it reaches the application; None: it goes on.
+async fn answered(sidecar: &Sidecar) -> Option<u32> {
+    let request = Request { method: "GET".into(), path: "/hello".into(), ..Request::default() };
+    let enter = Enter { request: Some(request), ..Enter::default() };
+    let frame = AppFrame { id: 1, frame: Some(app_frame::Frame::Enter(enter)), ..AppFrame::default() };
+    let begun = PipelineClient::new(sidecar.channel().await).begin(frame).await.unwrap().into_inner();
+    match begun.frame {
+        Some(host_frame::Frame::Answer(answer)) => Some(answer.status),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
     let mut sidecar = Sidecar::new(&[]);
@@ -421,10 +437,12 @@ async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
     let ready = || operator.report().is_some_and(|report| report.ready);
     sidecar.until("no readiness", || operator.outcome(1).is_some() && !ready()).await;
     sidecar.until("a refusal", || sidecar.http("GET", "/readyz").0 == 503).await;
+    assert_eq!(answered(&sidecar).await, Some(503));
 
     let fallback = vec![v1.0.clone()];
     operator.says.send_replace(several(2, &[&v1]).map(|told| Snapshot { fallback, ..told }));
     sidecar.until("readiness", || ready() && sidecar.http("GET", "/readyz").0 == 200).await;
+    assert_eq!(answered(&sidecar).await, None);
 }
 
 /// A stable set of two, of which the second is moving to a version whose Start takes 50 s.

@@ -12,7 +12,7 @@ use crate::{
     quantity,
 };
 use rockstar_core::{
-    assignment::{ErrorThreshold, Policies},
+    assignment::{ErrorThreshold, FailurePolicy, Policies},
     manifest::{self, Parsed},
     permission::Permissions,
     revision::{Body, Resources, Source},
@@ -53,13 +53,18 @@ impl PluginSpec {
         let default = Policies::default();
         Ok(Policies {
             priority: self.priority,
-            failure_policy: self.failure_policy.unwrap_or(default.failure_policy),
+            failure_policy: self.failure_policy(),
             hook_timeout: positive("spec.hookTimeout", self.hook_timeout.as_ref(), default.hook_timeout)?,
             stop_timeout: positive("spec.stopTimeout", self.stop_timeout.as_ref(), default.stop_timeout)?,
             reload: reload("spec.reload", self.reload.as_ref())?,
             error_threshold: self.error_threshold(host)?,
             crash_budget: crash_budget("spec.crashBudget", self.crash_budget.as_ref())?,
         })
+    }
+
+    #[must_use]
+    pub fn failure_policy(&self) -> FailurePolicy {
+        self.failure_policy.unwrap_or(Policies::default().failure_policy)
     }
 
     fn error_threshold(&self, host: &PluginHostSpec) -> Result<Option<ErrorThreshold>, FieldError> {

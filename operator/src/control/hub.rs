@@ -26,6 +26,8 @@ pub struct Attached {
     pub report: Arc<Report>,
     /// Not acknowledged yet, by id.
     pub failures: Arc<BTreeMap<String, FailureRecord>>,
+    /// What it was told last on this stream.
+    pub told: Option<Arc<Publication>>,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,10 @@ impl Hub {
 
     /// Tells an instance what to run. Nothing happens if it is not attached.
     pub fn publish(&self, host: &HostKey, uid: &str, publication: &Arc<Publication>) {
-        self.with(host, uid, |entry| entry.mailbox.publish(publication));
+        self.with(host, uid, |entry| {
+            entry.attached.told = Some(Arc::clone(publication));
+            entry.mailbox.publish(publication);
+        });
     }
 
     /// Forgets failure records that are kept elsewhere now, and lets the instance forget them.
@@ -153,6 +158,7 @@ fn attached(pod: Identity, hello: Hello) -> Attached {
         capabilities: hello.capabilities,
         report: Arc::new(bounded_report(report)),
         failures: Arc::new(failures.map(|f| (f.id.clone(), f)).collect()),
+        told: None,
     }
 }
 

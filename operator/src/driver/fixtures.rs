@@ -111,6 +111,7 @@ pub(super) fn attached(name: &str, generation: u64, running: &[(&str, &str)]) ->
         capabilities: Vec::new(),
         report: Arc::new(report),
         failures: Arc::default(),
+        told: None,
     }
 }
 

@@ -31,7 +31,9 @@ pub fn instances(observed: &Observed, memory: &Memory) -> Vec<Instance> {
 
 fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Memory, now: i64) -> Instance {
     let lives = |_: &&Attached| !matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
-    let said = attached.filter(lives).map_or_else(|| left(pod, host_uid, memory), |a| said(a, host_uid));
+    let said = attached
+        .filter(lives)
+        .map_or_else(|| left(pod, host_uid, memory), |a| said(a, host_uid, memory.state.plan_generation));
     let has_served = memory.ever_ready.contains(&pod.uid);
     Instance {
         id: pod.uid.clone(),
@@ -78,9 +80,14 @@ struct Said {
     failures: Vec<Failure>,
 }
 
-fn said(attached: &Attached, host_uid: &str) -> Said {
+/// Generations by which an instance may be ahead of what is stored, should a state have been lost. One that claims more
+/// makes it up.
+const MOST_AHEAD: u64 = 1 << 20;
+
+fn said(attached: &Attached, host_uid: &str, stored: i64) -> Said {
     let report = &attached.report;
-    let current = report.host_uid == host_uid;
+    let most = u64::try_from(stored).unwrap_or_default().saturating_add(MOST_AHEAD);
+    let current = report.host_uid == host_uid && report.plan_generation <= most;
     let serving = serving(report);
     Said {
         ready: report.ready,
@@ -190,11 +197,21 @@ pub fn heard(attached: &Attached, memory: &Memory) -> Vec<String> {
     attached.failures.values().filter(over).map(|f| f.id.clone()).collect()
 }
 
-/// Whether so many instances are down because of the same plugin that taking them all out of service helps nobody. Once they
-/// are kept, that lasts until at most a tenth of them is down: those that start again by themselves would come and go.
+/// The instances that served, as they say themselves or the API knows.
 #[must_use]
-pub fn keeps_ready(instances: &[Instance], keeps: bool) -> bool {
-    let connected: Vec<_> = instances.iter().filter(|i| i.presence == Presence::Connected).collect();
+pub fn served(observed: &Observed) -> BTreeSet<String> {
+    let say = observed.attached.iter().filter(|a| a.report.served).map(|a| a.uid.clone());
+    let shown = observed.view.pods.iter().filter(|pod| pod.ready).map(|pod| pod.uid.clone());
+    say.chain(shown).collect()
+}
+
+/// Whether so many instances are down because of the same plugin that taking them all out of service helps nobody. Once they
+/// are kept, that lasts until at most a tenth of them is down: those that start again by themselves would come and go. It is
+/// for those that served: readiness of the others is what stops a bad deployment.
+#[must_use]
+pub fn keeps_ready(instances: &[Instance], served: &BTreeSet<String>, keeps: bool) -> bool {
+    let counts = |i: &&Instance| i.presence == Presence::Connected && served.contains(&i.id);
+    let connected: Vec<_> = instances.iter().filter(counts).collect();
     let mut down: BTreeMap<&str, usize> = BTreeMap::new();
     let unready = connected.iter().filter(|i| !i.ready);
     unready.flat_map(|i| i.down.keys()).for_each(|plugin| *down.entry(plugin).or_default() += 1);
@@ -227,27 +244,37 @@ mod tests {
             capabilities: Vec::new(),
             report: Arc::new(report),
             failures: Arc::new(records.into_iter().map(|r| (r.id.clone(), r)).collect()),
+            told: None,
         }
     }
 
     #[test]
     fn an_environment_failure_lasts_until_its_revision_serves() {
         let attached = attached(vec![record(Class::Environment, "a-1"), record(Class::Environment, "a-2")]);
-        let said = said(&attached, "h");
+        let said = said(&attached, "h", 7);
         assert_eq!(said.failures.iter().map(|f| f.id.as_str()).collect::<Vec<_>>(), ["a-2"]);
         assert_eq!(heard(&attached, &Memory::default()), ["a-1"]);
     }
 
     #[test]
     fn a_report_of_another_host_s_plan_counts_as_none() {
-        assert_eq!(said(&attached(Vec::new()), "h").accepted, 7);
-        assert_eq!(said(&attached(Vec::new()), "other").accepted, 0);
+        assert_eq!(said(&attached(Vec::new()), "h", 7).accepted, 7);
+        assert_eq!(said(&attached(Vec::new()), "other", 7).accepted, 0);
     }
 
     #[test]
     fn failures_carry_the_generation_they_belong_to() {
-        let said = said(&attached(vec![record(Class::Revision, "a-2")]), "h");
+        let said = said(&attached(vec![record(Class::Revision, "a-2")]), "h", 7);
         assert_eq!((said.failures[0].class, said.failures[0].plan_generation), (FailureClass::Revision, 7));
+    }
+
+    #[test]
+    fn a_generation_that_is_made_up_counts_as_none() {
+        let of = |plan_generation| {
+            let report = Report { host_uid: "h".into(), plan_generation, ..Report::default() };
+            said(&Attached { report: Arc::new(report), ..attached(vec![]) }, "h", 7).accepted
+        };
+        assert_eq!((of(8), of(7 + MOST_AHEAD), of(u64::MAX)), (8, 7 + (1 << 20), 0));
     }
 
     #[test]
@@ -257,10 +284,12 @@ mod tests {
         let up = Instance { presence: Presence::Connected, ready: true, ..up };
         let down = Instance { ready: false, down: [("a".to_owned(), Down::default())].into(), ..up.clone() };
         let of = |count: usize| [vec![down.clone(); count], vec![up.clone(); 10 - count]].concat();
-        let kept = |keeps| (0..=10).filter(|count| keeps_ready(&of(*count), keeps)).min();
+        let served = BTreeSet::from([up.id.clone()]);
+        let kept = |keeps| (0..=10).filter(|count| keeps_ready(&of(*count), &served, keeps)).min();
         assert_eq!((kept(false), kept(true)), (Some(6), Some(2)));
+        assert!(!keeps_ready(&of(10), &BTreeSet::new(), true), "none of them ever served");
         let others = vec![Instance { ready: true, ..down }; 10];
-        assert!(!keeps_ready(&others, true), "a plugin that takes nobody out of service");
+        assert!(!keeps_ready(&others, &served, true), "a plugin that takes nobody out of service");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The loop of one host: wakes on changes, on reports and on deadlines, and runs a pass. One loop a host, so that no two
-//! passes of a host ever overlap. I/O: that of the passes.
+//! passes of a host ever overlap; beside them, what is taken away is told. I/O: that of the passes.
 
 use super::{
     Tools,
     memory::Memory,
     pass::{self, Outcome},
+    withdraw,
 };
 use crate::{
     host::HostKey,
@@ -27,15 +28,26 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Runs until the host is gone.
 pub(super) async fn run(tools: Tools, host: HostKey) {
-    let bell = tools.bells.of(&host);
+    tokio::select! {
+        () = run_passes(&tools, &host) => {}
+        () = withdraw::run(&tools, &host) => {}
+    }
+    tools.hub.close_host(&host);
+    tools.bells.forget(&host);
+    // It may have come back meanwhile.
+    tools.bells.ring_list();
+}
+
+async fn run_passes(tools: &Tools, host: &HostKey) {
+    let bell = tools.bells.of(host);
     let mut backoff = Backoff::default();
-    let mut memory = recall(tools.world.as_ref(), &host, &mut backoff).await;
+    let mut memory = recall(tools.world.as_ref(), host, &mut backoff).await;
     loop {
         let began = Instant::now();
-        let outcome = pass::pass(&tools, &host, &mut memory).await;
+        let outcome = pass::pass(tools, host, &mut memory).await;
         tools.metrics.passed(began.elapsed().as_secs_f64(), is_failure(&outcome), &tools.hub);
         match outcome {
-            Ok(Outcome::Gone) => break,
+            Ok(Outcome::Gone) => return,
             Ok(Outcome::Wait(deadline)) => {
                 backoff.reset();
                 let wait = until(deadline, tools.clock.now(), tools.world.polls_values());
@@ -43,15 +55,12 @@ pub(super) async fn run(tools: Tools, host: HostKey) {
                 rung(&bell, began + wait).await;
             }
             Err(error) => {
-                let wait = backoff.after(&host, &error);
-                sit_out(&tools, &host, &memory, &bell, began + wait.max(SHORTEST_PAUSE)).await;
+                let wait = backoff.after(host, &error);
+                // What rings meanwhile does not shorten the wait.
+                sleep_until(began + wait.max(SHORTEST_PAUSE)).await;
             }
         }
     }
-    tools.hub.close_host(&host);
-    tools.bells.forget(&host);
-    // It may have come back meanwhile.
-    tools.bells.ring_list();
 }
 
 const fn is_failure(outcome: &Result<Outcome, WriteError>) -> bool {
@@ -71,14 +80,6 @@ async fn recall(world: &dyn World, host: &HostKey, backoff: &mut Backoff) -> Mem
 fn until(deadline: Option<i64>, now: i64, polls_values: bool) -> Duration {
     let idle = if polls_values { VALUES_INTERVAL } else { IDLE_INTERVAL };
     deadline.map_or(idle, |at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0) + 1).min(idle))
-}
-
-/// Waits after a failed pass. What rings meanwhile does not shorten the wait, but what is taken away is told.
-async fn sit_out(tools: &Tools, host: &HostKey, memory: &Memory, bell: &Notify, until: Instant) {
-    while timeout(until.saturating_duration_since(Instant::now()), bell.notified()).await.is_ok() {
-        pass::only_take_away(tools, host, memory).await;
-        sleep(SHORTEST_PAUSE).await;
-    }
 }
 
 async fn rung(bell: &Notify, latest: Instant) {

@@ -56,8 +56,6 @@ pub struct Memory {
     /// Refused changes of configuration, by the failure's id: the configuration that was refused.
     pub refused: BTreeMap<String, Map<String, Value>>,
     pub publications: Vec<Arc<Publication>>,
-    /// By instance, what it was told last.
-    pub published: BTreeMap<String, Arc<Publication>>,
     /// When a revision was stored, though the view may not show it yet.
     pub saved: BTreeMap<RevisionId, i64>,
     /// Revisions that could not be stored: why, and when it is tried again.
@@ -143,7 +141,6 @@ impl Memory {
         self.note_presence(observed);
         let alive: BTreeSet<&str> = observed.view.pods.iter().map(|p| p.uid.as_str()).collect();
         self.last_reports.retain(|uid, _| alive.contains(uid.as_str()));
-        self.published.retain(|uid, _| observed.attached.iter().any(|i| i.uid == *uid));
         self.unstored.retain(|_, (_, until)| *until > observed.now);
         self.ever_ready.retain(|uid| alive.contains(uid.as_str()));
         self.assigned.retain(|uid, _| alive.contains(uid.as_str()));

@@ -1,7 +1,7 @@
 //! One pass of one host's pipeline, step by step. I/O: that of the steps.
 //!
-//! What is taken away is told first, from what is live alone. After that nothing is told that was not stored; where nothing
-//! can be stored, instances that come are told what is.
+//! Nothing is told that was not stored; where nothing can be stored, instances that come are told what is. What is taken away
+//! waits for no pass; a pass that tells more than may be any more takes it back at once.
 
 use super::{
     Tools,
@@ -14,7 +14,7 @@ use super::{
     publish, report, withdraw,
 };
 use crate::{
-    control::{Attached, Hub, Identity},
+    control::{Attached, Hub},
     host::HostKey,
     world::{World, WriteError},
 };
@@ -40,7 +40,6 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
     let Some(observed) = observe::observe(world, &tools.hub, &tools.clock, host).await else {
         return Ok(Outcome::Gone);
     };
-    take_away(tools, host, &observed, memory);
     let Some(object) = observed.view.host.clone() else {
         return Ok(Outcome::Wait(None));
     };
@@ -57,10 +56,12 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
     let stored = store(world, host, memory, &decision).await;
     if let Err(error) = stored {
         tell_what_is_stored(&tools.hub, host, &observed, &settings, &catalog, memory);
+        withdraw::take_away(tools, host);
         return Err(error);
     }
     memory.recovery = memory.recovery.stored();
     tell(&tools.hub, host, &observed, &settings, &catalog, &decision, memory);
+    withdraw::take_away(tools, host);
     let composed = report::compose(&observed, &settings, &catalog, &decision, memory);
     let composed = match memory.recovery.is_under_way() {
         true => report::recovering(&observed, &catalog, composed),
@@ -70,25 +71,6 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
     persist::clean_up(world, host, &observed.view, memory).await;
     let next = decision.plan.next_deadline.into_iter().chain(memory.recovery.deadline()).chain(unwritten);
     Ok(Outcome::Wait(next.min()))
-}
-
-/// Does what may not wait for a failing pass: tells what is taken away.
-pub async fn only_take_away(tools: &Tools, host: &HostKey, memory: &Memory) {
-    let Some(view) = tools.world.view(host).filter(|_| !tools.world.is_held(&host.namespace)) else { return };
-    let attached = tools.hub.attached(host);
-    let observed = Observed { view, attached, values: crate::world::Values::new(), now: tools.clock.now() };
-    take_away(tools, host, &observed, memory);
-}
-
-fn take_away(tools: &Tools, host: &HostKey, observed: &Observed, memory: &Memory) {
-    withdraw::withdraw(&tools.hub, host, observed, memory);
-    for instance in &observed.attached {
-        let pod = Identity { namespace: host.namespace.clone(), pod: instance.pod.clone(), uid: instance.uid.clone() };
-        // Its label names another host now: it comes back to that one.
-        if tools.world.host_of(&pod).is_some_and(|other| other != *host) {
-            tools.hub.close(host, &instance.uid);
-        }
-    }
 }
 
 /// Another object of the same name is another host: what is stored of it is the only truth.
@@ -152,8 +134,11 @@ fn tell(
     publish::publish(hub, host, observed, memory, &publications);
     // Who is not back yet would be missing in the count.
     if !memory.recovery.is_under_way() {
-        memory.keep_ready = fleet::keeps_ready(&decision.instances, memory.keep_ready);
-        observed.attached.iter().for_each(|instance| hub.keep_ready(host, &instance.uid, memory.keep_ready));
+        let served = fleet::served(observed);
+        memory.keep_ready = fleet::keeps_ready(&decision.instances, &served, memory.keep_ready);
+        for instance in &observed.attached {
+            hub.keep_ready(host, &instance.uid, memory.keep_ready && served.contains(&instance.uid));
+        }
     }
 }
 

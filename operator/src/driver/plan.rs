@@ -28,6 +28,8 @@ pub struct Settings {
     pub framework: semver::Version,
     pub policy: Policy,
     pub ceiling: Permissions,
+    /// What is wrong with the policy of the rollout: until it is corrected, nothing that runs moves.
+    pub fault: Option<FieldError>,
 }
 
 /// What one pass decided.
@@ -40,7 +42,11 @@ pub struct Decision {
 
 /// Reads the host's settings.
 pub fn settings(spec: &PluginHostSpec) -> Result<Settings, FieldError> {
-    Ok(Settings { framework: spec.framework_version()?, policy: spec.rollout_policy()?, ceiling: spec.ceiling()? })
+    let (policy, fault) = match spec.rollout_policy() {
+        Ok(policy) => (policy, None),
+        Err(error) => (Policy { paused: true, ..Policy::default() }, Some(error)),
+    };
+    Ok(Settings { framework: spec.framework_version()?, policy, ceiling: spec.ceiling()?, fault })
 }
 
 /// Hears the reports, resolves, plans.
@@ -56,7 +62,7 @@ pub fn decide(observed: &Observed, settings: &Settings, catalog: &Catalog, memor
         policy: settings.policy.clone(),
         plugins: wanted.chain(held.iter().map(|name| (name.clone(), handled_token(name, state)))).collect(),
         asked: asked(catalog),
-        closed: closed(&observed.view, catalog).union(&held).cloned().collect(),
+        closed: closed(catalog).union(&held).cloned().collect(),
         requires: requires(&memory.known, &in_question(state, catalog, &instances)),
         instances,
         recovering: memory.recovery.is_under_way(),
@@ -110,13 +116,9 @@ fn asked(catalog: &Catalog) -> BTreeMap<String, RevisionId> {
     catalog.entries.values().filter_map(revision).collect()
 }
 
-fn closed(view: &View, catalog: &Catalog) -> BTreeSet<String> {
-    let Some(host) = &view.host else { return BTreeSet::new() };
-    let policy = |entry: &&catalog::Entry| {
-        let policies = entry.object.spec.policies(&host.spec).unwrap_or_default();
-        policies.failure_policy == FailurePolicy::Closed
-    };
-    catalog.entries.values().filter(policy).map(|entry| entry.name.clone()).collect()
+fn closed(catalog: &Catalog) -> BTreeSet<String> {
+    let is_closed = |entry: &&catalog::Entry| entry.object.spec.failure_policy() == FailurePolicy::Closed;
+    catalog.entries.values().filter(is_closed).map(|entry| entry.name.clone()).collect()
 }
 
 /// The revisions that an instance may run, now or soon.

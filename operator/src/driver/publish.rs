@@ -72,7 +72,6 @@ pub fn publications(
         });
         by_instance.insert(uid.clone(), publication);
     }
-    memory.published.extend(by_instance.iter().map(|(uid, told)| (uid.clone(), Arc::clone(told))));
     memory.publications = made.into_iter().map(|(_, p)| p).collect();
     by_instance
 }
@@ -156,15 +155,16 @@ impl Press<'_> {
     fn told(&mut self, entry: &Entry, id: &RevisionId, revision: Option<&Revision>) -> Told {
         let (config, keep_config) = self.config(entry, id, revision);
         let config = config.as_ref().map(types::Map::from);
+        let policies = self.policies(entry);
         Told {
             plugin: entry.name.clone(),
             revision: id.0.clone(),
             config,
             permissions: self.permissions(entry, revision),
-            policies_json: self.policies(entry),
+            keep_policies: policies.is_none(),
+            policies_json: serde_json::to_vec(&policies.unwrap_or_default()).unwrap_or_default().into(),
             reload_at: catalog::annotation(&entry.object, names::RELOAD_AT).to_owned(),
             keep_config,
-            keep_policies: false,
             retry_token: self.retry_token(&entry.name),
         }
     }
@@ -232,10 +232,9 @@ impl Press<'_> {
         names_of(permission::effective(declared, granted, &live, ceiling).into_iter())
     }
 
-    fn policies(&self, entry: &Entry) -> bytes::Bytes {
-        let host = self.observed.view.host.as_ref();
-        let policies = host.and_then(|host| entry.object.spec.policies(&host.spec).ok()).unwrap_or_default();
-        serde_json::to_vec(&policies).unwrap_or_default().into()
+    /// None: they make no sense, and change nothing.
+    fn policies(&self, entry: &Entry) -> Option<Policies> {
+        entry.object.spec.policies(&self.observed.view.host.as_ref()?.spec).ok()
     }
 
     fn bodies_of(&mut self, sets: [&Set; 2]) -> BTreeMap<String, Arc<RevisionBody>> {

@@ -53,24 +53,40 @@ pub fn compose(
     for (object, fault) in &catalog.duplicates {
         plugins.insert(object_name(object), plugin::refused(object, fault, observed.now));
     }
+    let mut host = host::status(&context, catalog, &plugins);
+    if let Some((object, error)) = observed.view.host.as_ref().zip(settings.fault.as_ref()) {
+        host.conditions = host::refused(object, &invalid(error), observed.now).conditions;
+        let why = behind(object, error);
+        for entry in catalog.entries.values() {
+            let status = plugins.get_mut(&object_name(&entry.object)).filter(|status| plugin::is_paused(status));
+            status.into_iter().for_each(|s| *s = plugin::behind_host(&entry.object, &why, observed.now));
+        }
+    }
     let notes = notes::of_plan(&context, catalog).into_iter();
     let notes = notes.chain(notes::of_changes(observed, memory, &plugins));
     let notes = notes.chain(notes::of_downs(&context, catalog, &plugins));
     let notes = notes.chain(notes::of_crashes(observed, catalog, memory)).collect();
-    Report { host: host::status(&context, catalog, &plugins), plugins, notes }
+    Report { host, plugins, notes }
 }
 
 /// What there is to say of a host whose own spec makes no sense: what runs goes on, and no change of a Plugin but those that
 /// take away is acted on. Pure.
 #[must_use]
 pub fn unusable(object: &PluginHost, error: &FieldError, plugins: &[Arc<Plugin>], now: i64) -> Report {
-    let fault = Fault { condition: None, reason: "InvalidSpec", message: error.to_string() };
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    let message = format!("PluginHost {name} cannot be used: {error}; correct it");
+    let message = behind(object, error);
     let waits = |plugin: &&Arc<Plugin>| is_unseen(plugin) || plugin::waits_for_host(plugin);
     let waiting = plugins.iter().filter(waits);
     let plugins = waiting.map(|plugin| (object_name(plugin), plugin::behind_host(plugin, &message, now)));
-    Report { host: host::refused(object, &fault, now), plugins: plugins.collect(), notes: Vec::new() }
+    Report { host: host::refused(object, &invalid(error), now), plugins: plugins.collect(), notes: Vec::new() }
+}
+
+fn invalid(error: &FieldError) -> Fault {
+    Fault { condition: None, reason: "InvalidSpec", message: error.to_string() }
+}
+
+fn behind(object: &PluginHost, error: &FieldError) -> String {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    format!("PluginHost {name} cannot be used: {error}; correct it")
 }
 
 /// Its newest spec has no status yet.

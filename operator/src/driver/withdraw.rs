@@ -1,11 +1,11 @@
-//! What is taken away from instances, decided from what is live alone: before, and in spite of, everything that a pass may
-//! fail at. Pure, but for the handing over.
+//! What is taken away from instances, decided from what is live alone, beside the passes: nothing that a pass reads, writes
+//! or fails at holds it up. Pure, but for the handing over.
 
-use super::{catalog, memory::Memory, observe::Observed, plan};
+use super::{Tools, catalog, plan};
 use crate::{
-    control::{Attached, Hub},
+    control::{Attached, Identity},
     host::HostKey,
-    world::{Unreadable, View},
+    world::{Unreadable, View, World},
 };
 use rockstar_core::{
     permission::{self, Permission, Permissions},
@@ -16,20 +16,60 @@ use rockstar_proto::control::{Allowed, Withdraw};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
+use tokio::time::{Instant, sleep, timeout};
+
+/// Between two looks, so that a burst of changes is one.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+/// Without any news: an instance may follow another host, whose news ring elsewhere.
+const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Takes away from the instances of one host, until dropped.
+pub(super) async fn run(tools: &Tools, host: &HostKey) {
+    let bell = tools.bells.withdrawals_of(host);
+    loop {
+        let began = Instant::now();
+        take_away(tools, host);
+        sleep(began.elapsed().max(SHORTEST_PAUSE)).await;
+        drop(timeout(IDLE_INTERVAL, bell.notified()).await);
+    }
+}
 
 /// Tells each attached instance what it may not run or use any more.
-pub fn withdraw(hub: &Hub, host: &HostKey, observed: &Observed, memory: &Memory) {
-    let allowance = Allowance::new(&observed.view, &memory.state);
-    for instance in &observed.attached {
-        let withdrawal = allowance.withdrawal(instance, memory);
+pub fn take_away(tools: &Tools, host: &HostKey) {
+    let world = tools.world.as_ref();
+    let attached = tools.hub.attached(host);
+    if attached.is_empty() || world.is_held(&host.namespace) {
+        return;
+    }
+    let mut allowances: BTreeMap<HostKey, Allowance> = BTreeMap::new();
+    for instance in &attached {
+        let pod = Identity { namespace: host.namespace.clone(), pod: instance.pod.clone(), uid: instance.uid.clone() };
+        // Its label names another host now: it comes back to that one.
+        if world.host_of(&pod).is_some_and(|other| other != *host) {
+            tools.hub.close(host, &instance.uid);
+            continue;
+        }
+        let followed = followed(instance, host);
+        let allowance = allowances.entry(followed).or_insert_with_key(|key| Allowance::of(world, key));
+        let withdrawal = allowance.withdrawal(instance);
         if withdrawal != Withdraw::default() {
-            hub.withdraw(host, &instance.uid, withdrawal);
+            tools.hub.withdraw(host, &instance.uid, withdrawal);
         }
     }
 }
 
+/// Returns the host whose plugins the instance has: another one, where the pod's label was changed and its new host has told
+/// it nothing yet.
+fn followed(instance: &Attached, host: &HostKey) -> HostKey {
+    let named = instance.report.host.split_once('/').filter(|_| instance.told.is_none());
+    let other = named.filter(|(namespace, name)| *namespace == host.namespace && *name != host.name);
+    other.map_or_else(|| host.clone(), |(namespace, name)| HostKey::new(namespace, name))
+}
+
 /// The permissions that each plugin of a host may still use; a plugin that is absent may not run.
+#[derive(Default)]
 struct Allowance {
     permissions: BTreeMap<String, Permissions>,
     /// Plugins whose object cannot be read: they stay.
@@ -41,7 +81,19 @@ struct Allowance {
 }
 
 impl Allowance {
-    fn new(view: &View, state: &State) -> Self {
+    /// Allows nothing where there is neither the host nor anything that belongs to it.
+    fn of(world: &dyn World, host: &HostKey) -> Self {
+        world.view(host).map_or_else(Self::default, |view| Self::new(&view))
+    }
+
+    fn new(view: &View) -> Self {
+        let stored = || view.host.as_ref()?.status.as_ref()?.rollout.clone();
+        // Whose object cannot be read is known by what was stored of it.
+        let state = if view.unreadable.is_empty() { None } else { stored() }.unwrap_or_default();
+        Self::with(view, &state)
+    }
+
+    fn with(view: &View, state: &State) -> Self {
         let host = view.host.as_ref().map(|host| &host.spec);
         // A ceiling that makes no sense is reported, and takes nothing away.
         let ceiling = host.and_then(|spec| spec.ceiling().ok()).unwrap_or_else(permission::all);
@@ -62,8 +114,8 @@ impl Allowance {
         }
     }
 
-    fn withdrawal(&self, instance: &Attached, memory: &Memory) -> Withdraw {
-        let told = memory.published.get(&instance.uid).into_iter().flat_map(|publication| &publication.target);
+    fn withdrawal(&self, instance: &Attached) -> Withdraw {
+        let told = instance.told.iter().flat_map(|publication| &publication.target);
         let told: BTreeMap<&String, &Vec<String>> = told.map(|a| (&a.plugin, &a.permissions)).collect();
         let reported = instance.report.plugins.iter().map(|state| &state.plugin);
         let names: BTreeSet<&String> = reported.chain(told.keys().copied()).collect();
@@ -98,7 +150,11 @@ fn told_allowed(plugin: &str, allowed: &Permissions) -> Allowed {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::fixtures::{attached, host, observed, plugin, settled},
+        super::{
+            fixtures::{attached, host, observed, plugin, settled},
+            memory::Memory,
+            observe::Observed,
+        },
         *,
     };
     use serde_json::{Value, json};
@@ -110,7 +166,7 @@ mod tests {
         settled(&mut observed, &mut memory);
         observed.view.plugins = super::super::fixtures::observed(after.to_vec()).view.plugins;
         change(&mut observed);
-        Allowance::new(&observed.view, &memory.state).withdrawal(&observed.attached[0], &memory)
+        Allowance::with(&observed.view, &memory.state).withdrawal(&observed.attached[0])
     }
 
     fn granted(names: &[&str]) -> Value {
@@ -147,7 +203,7 @@ mod tests {
     fn an_instance_that_was_told_nothing_yet_is_told_all_limits() {
         let view = observed([granted(&["cache"])]).view;
         let instance = attached("web-1", 7, &[("a", "a-1")]);
-        let told = Allowance::new(&view, &State::default()).withdrawal(&instance, &Memory::default());
+        let told = Allowance::new(&view).withdrawal(&instance);
         assert_eq!(told.permissions[0].permissions, ["cache"]);
     }
 

@@ -11,6 +11,7 @@ use rockstar_operator::{
         memory::Memory,
         metrics::DriverMetrics,
         pass::{self, Outcome},
+        withdraw,
     },
     host::{Bells, HostKey},
     world::WriteError,
@@ -74,15 +75,13 @@ impl Replica {
         let mut ran = false;
         for host in hosts {
             let Some(own) = self.loops.get_mut(&host) else { continue };
-            if self.bells.of(&host).notified().now_or_never().is_some() {
-                match &own.memory {
-                    // A failed pass is sat out, but what is taken away is told.
-                    Some(memory) if own.failed => {
-                        pass::only_take_away(&self.tools, &host, memory).now_or_never();
-                        ran = true;
-                    }
-                    _ => own.next_at = own.next_at.min(own.earliest.max(now)),
-                }
+            if self.bells.withdrawals_of(&host).notified().now_or_never().is_some() {
+                withdraw::take_away(&self.tools, &host);
+                ran = true;
+            }
+            // A failed pass is sat out.
+            if self.bells.of(&host).notified().now_or_never().is_some() && !own.failed {
+                own.next_at = own.next_at.min(own.earliest.max(now));
             }
             if own.next_at > now {
                 continue;

@@ -58,6 +58,9 @@ pub struct Report {
     /// it was ready at least once since its pod began, also before a restart of the sidecar
     #[prost(bool, tag = "8")]
     pub served: bool,
+    /// of the newest snapshot it accepted: NAMESPACE/NAME
+    #[prost(string, tag = "9")]
+    pub host: ::prost::alloc::string::String,
 }
 /// ACK or NACK of one change group of the snapshot plan_generation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -28,6 +28,7 @@ pub(super) fn hello(report: Report, memory: &Memory) -> Hello {
 
 pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, progress: &Progress) -> Report {
     let snapshot = memory.snapshot();
+    let host = snapshot.as_ref().map(|s| s.host.clone()).unwrap_or_default();
     let revisions = snapshot.iter().flat_map(|s| s.bodies.iter().map(|b| b.revision.clone())).collect();
     Report {
         host_uid: progress.host_uid.clone(),
@@ -38,6 +39,7 @@ pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, 
         sandbox: manager.confiner().parts().status(),
         groups: progress.groups.clone(),
         served: memory.read(Ledger::served),
+        host,
     }
 }
 

@@ -180,13 +180,17 @@ impl Sidecar {
     }
 
     pub(crate) async fn client(&self) -> PluginManagerClient<Channel> {
+        PluginManagerClient::new(self.channel().await)
+    }
+
+    /// As an application connects.
+    pub(crate) async fn channel(&self) -> Channel {
         let path = self.path().join("app.sock");
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
-        let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
-        PluginManagerClient::new(channel.unwrap())
+        Endpoint::from_static("http://localhost").connect_with_connector(connector).await.unwrap()
     }
 
     pub(crate) async fn get(&self, name: &str) -> Result<PluginInfo, tonic::Status> {

@@ -133,6 +133,11 @@ pub(super) fn behind_host(object: &Plugin, message: &str, now: i64) -> PluginSta
     replaced(object, &Outlook::new(Course::Stuck, HOST_UNUSABLE, message), now)
 }
 
+/// Nothing but the pause of the rollout keeps it from being ready.
+pub(super) fn is_paused(status: &PluginStatus) -> bool {
+    status.conditions.iter().any(|c| c.type_ == condition::READY && c.reason == "Paused")
+}
+
 /// Its status says so already.
 pub(super) fn waits_for_host(object: &Plugin) -> bool {
     old(object).iter().any(|c| c.type_ == condition::READY && c.reason == HOST_UNUSABLE)

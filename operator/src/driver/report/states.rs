@@ -572,6 +572,13 @@ fn host() -> States {
         fixture.write(report);
         fixture
     };
+    let wrong_policy = |change: &dyn Fn(&mut Fixture)| {
+        let mut fixture = Fixture::running([auth()]);
+        fixture.change_host(rollout(json!({"progressDeadline": "0s"})));
+        change(&mut fixture);
+        fixture.begin();
+        fixture
+    };
     let mut backend = Fixture::running([auth()]);
     let secret = json!({"urlFrom": {"secretKeyRef": {"name": "db", "key": "url"}}});
     backend.change_host(json!({"spec": {"backends": {"database": secret}}}));
@@ -592,6 +599,8 @@ fn host() -> States {
         ("host-missing-at-first", missing(0)),
         ("host-missing", missing(MINUTE)),
         ("host-unusable", unusable_host(&|_| {})),
+        ("host-with-a-wrong-policy", wrong_policy(&|_| {})),
+        ("host-with-a-wrong-policy-and-edited", wrong_policy(&|fixture| fixture.change("auth", version("1.1.0")))),
         ("host-unusable-and-edited", unusable_host(&|fixture| fixture.change("auth", version("1.1.0")))),
         ("backend-missing", backend),
         ("unreadable-plugin", unreadable),
