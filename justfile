@@ -22,7 +22,7 @@ test:
 # Random histories of a fleet against the laws of the control plane; prints the seed, and shrinks what breaks a law
 histories count="10000" seed=`date +%s`:
     @echo "seed {{ seed }}"
-    HISTORIES={{ count }} HISTORIES_SEED={{ seed }} HISTORIES_STEPS=16 cargo test --package rockstar-operator --test histories random -- --nocapture
+    HISTORIES={{ count }} HISTORIES_SEED={{ seed }} HISTORIES_STEPS=16 cargo test --profile simulation --package rockstar-operator --test histories random -- --nocapture
 
 # Write the generated files anew: the wire's code, the CRDs' YAML and its copy in the chart
 gen:

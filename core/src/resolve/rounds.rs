@@ -126,7 +126,7 @@ impl<'a> Settled<'a> {
         let Some(choice) = self.choice(at) else { return (false, false) };
         let (mut hopeless, mut hopeful) = (!self.fits_framework(choice), false);
         for edge in self.unmet_needs(at, choice) {
-            let helped = self.would_help(edge).is_some();
+            let helped = self.would_help(at, edge).is_some();
             hopeful |= helped;
             hopeless |= !helped;
         }
@@ -142,7 +142,7 @@ impl<'a> Settled<'a> {
         let mut falls = BTreeSet::new();
         for at in asking {
             let Some(choice) = self.choice(at) else { continue };
-            let helpers = self.unmet_needs(at, choice).filter_map(|edge| self.would_help(edge)).collect::<Vec<_>>();
+            let helpers = self.unmet_needs(at, choice).filter_map(|edge| self.would_help(at, edge)).collect::<Vec<_>>();
             if !helpers.is_empty() && self.is_candidate(at) {
                 self.askers.insert(at);
             }
@@ -196,11 +196,13 @@ impl<'a> Settled<'a> {
         dependents.chain(falls).copied().collect()
     }
 
-    /// The plugin that would meet the need if it fell back.
-    fn would_help(&self, edge: Edge<'a>) -> Option<usize> {
+    /// The plugin that would meet the need if it fell back. A stable revision stays without what it needs, but not beside a
+    /// version of it that it refuses.
+    fn would_help(&self, asks: usize, edge: Edge<'a>) -> Option<usize> {
         let at = edge.to.filter(|at| self.is_candidate(*at))?;
         let stable = self.plugins.get(at).and_then(|plugin| plugin.stable.as_ref());
-        edge.need.is_met(stable.map(|choice| &choice.node.version)).then_some(at)
+        let bears_absence = stable.is_none() && self.standings.get(asks) == Some(&Standing::Stable);
+        (bears_absence || edge.need.is_met(stable.map(|choice| &choice.node.version))).then_some(at)
     }
 
     /// Without those on itself: they are cycles. What cannot be read is taken for what is needed.

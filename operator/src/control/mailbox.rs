@@ -57,14 +57,14 @@ impl Mailbox {
         }
     }
 
-    /// Takes away at once. A state that waits is older, and is not sent any more; the same again is not sent again. A state
-    /// that gives what is taken away is not what the instance has any more, so that it is sent when it is published again.
+    /// Takes away at once; the same again is not sent again. A state that gives what is taken away is not sent any more, nor is
+    /// it what the instance has, so that it is sent when it is published again.
     pub fn withdraw(&self, withdrawal: Withdraw) {
         let mut slots = self.slots.lock();
         if slots.withdrawn.as_ref() != Some(&withdrawal) {
-            let is_cut = slots.newest.as_ref().is_some_and(|newest| newest.gives_any_of(&withdrawal));
-            if std::mem::take(&mut slots.unsent) || is_cut {
+            if slots.newest.as_ref().is_some_and(|newest| newest.gives_any_of(&withdrawal)) {
                 slots.newest = None;
+                slots.unsent = false;
             }
             slots.withdrawn = Some(withdrawal.clone());
             slots.unsent_withdrawal = Some(withdrawal);

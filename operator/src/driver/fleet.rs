@@ -106,20 +106,21 @@ fn set(plugins: &[PluginState], has: impl Fn(&PluginState) -> bool) -> Set {
     of.map(|p| (p.plugin.clone(), RevisionId(p.revision.clone()))).collect()
 }
 
-/// Tells from the last report, else from the termination message, which plugins a pod that ended has served.
+/// Tells from the termination message, else from the last report, which plugins a pod that ended has served.
 fn left(pod: &Pod, host_uid: &str, memory: &Memory) -> Said {
     if !matches!(pod.phase, PodPhase::Succeeded) {
-        return Said::default();
+        // What was down is so until it says otherwise.
+        let last = memory.last_reports.get(&pod.uid).filter(|report| report.host_uid == host_uid);
+        return Said { down: last.map(|report| down(&report.plugins)).unwrap_or_default(), ..Said::default() };
+    }
+    if let Some(message) = pod.termination.as_deref().and_then(Termination::decode) {
+        let revisions = Some(message).filter(|m| m.host_uid == host_uid).into_iter().flat_map(|m| m.revisions);
+        let named = |id: RevisionId| Some((memory.known.get(&id)?.plugin.clone(), id));
+        return Said { serving: revisions.filter_map(named).collect(), ..Said::default() };
     }
     let reported = memory.last_reports.get(&pod.uid).filter(|report| report.host_uid == host_uid);
-    if let Some(report) = reported {
-        let up = set(&report.plugins, |p| !p.revision.is_empty() && p.status == "running");
-        return Said { serving: up, ..Said::default() };
-    }
-    let message = pod.termination.as_deref().and_then(Termination::decode).filter(|m| m.host_uid == host_uid);
-    let revisions = message.into_iter().flat_map(|message| message.revisions);
-    let named = |id: RevisionId| Some((memory.known.get(&id)?.plugin.clone(), id));
-    Said { serving: revisions.filter_map(named).collect(), ..Said::default() }
+    let up = |report: &Arc<Report>| set(&report.plugins, |p| !p.revision.is_empty() && p.status == "running");
+    Said { serving: reported.map(up).unwrap_or_default(), ..Said::default() }
 }
 
 fn serving(report: &Report) -> Set {

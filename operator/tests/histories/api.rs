@@ -61,6 +61,8 @@ pub(crate) struct Store {
     revisions: BTreeMap<String, StoredRevision>,
     pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) secrets_hidden: bool,
+    /// What watches showed last, by host, while they bring nothing new.
+    stale: Option<BTreeMap<String, View>>,
     /// The namespace answers 403.
     pub(crate) forbidden: bool,
     /// Plugins that cannot be decoded.
@@ -84,6 +86,7 @@ impl Store {
             revisions: BTreeMap::new(),
             secrets: [("s".to_owned(), "v".to_owned())].into(),
             secrets_hidden: false,
+            stale: None,
             forbidden: false,
             garbled: BTreeSet::new(),
             failing: BTreeSet::new(),
@@ -174,7 +177,20 @@ impl Store {
         Ok(())
     }
 
+    /// From here on watches bring nothing new, or all of it again.
+    pub(crate) fn lag(&mut self, on: bool) {
+        let view = |name: String| Some((name.clone(), self.live_view(&HostKey::new(NAMESPACE, &name))?));
+        self.stale = on.then(|| self.names().into_iter().filter_map(view).collect());
+    }
+
     fn view(&self, host: &HostKey) -> Option<View> {
+        match &self.stale {
+            Some(stale) => stale.get(&host.name).filter(|_| host.namespace == NAMESPACE).cloned(),
+            None => self.live_view(host),
+        }
+    }
+
+    fn live_view(&self, host: &HostKey) -> Option<View> {
         let known = self.names().contains(&host.name);
         if host.namespace != NAMESPACE || !known {
             return None;
@@ -261,7 +277,9 @@ fn gone(object: String) -> WriteError {
 #[async_trait]
 impl World for Client {
     fn hosts(&self) -> Vec<HostKey> {
-        self.0.lock().names().iter().map(|name| HostKey::new(NAMESPACE, name)).collect()
+        let store = self.0.lock();
+        let names = store.stale.as_ref().map_or_else(|| store.names(), |stale| stale.keys().cloned().collect());
+        names.iter().map(|name| HostKey::new(NAMESPACE, name)).collect()
     }
 
     fn view(&self, host: &HostKey) -> Option<View> {

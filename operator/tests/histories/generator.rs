@@ -97,7 +97,7 @@ impl Generator<'_> {
         let seconds = self.random.pick(&[1, 5, 16, 20, 40, 70, 130]);
         let on = self.random.percent(50);
         let by = self.random.pick(&[-3_600_000, -300_000, -30_000, 30_000, 300_000, 3_600_000]);
-        let step = match self.random.below(60) {
+        let step = match self.random.below(64) {
             0..=18 => return self.edit(),
             19..=20 => Step::Delete { host, plugin },
             21 => Step::Enable { host, plugin, on: false },
@@ -131,6 +131,8 @@ impl Generator<'_> {
             56 => Step::Halt { host, on },
             57 => Step::DeleteHost { host },
             58 => Step::CreateHost { host },
+            59..=60 => Step::Configure { host, plugin, value: u32::try_from(self.random.below(3)).unwrap_or_default() },
+            61..=62 => Step::LagWatches { seconds: self.random.pick(&[1, 3]) },
             _ if self.hosts == 2 => Step::Relabel { pod },
             _ => Step::Wait(30),
         };

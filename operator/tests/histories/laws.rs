@@ -3,7 +3,7 @@
 use crate::{
     api::Written,
     pod::Pod,
-    sidecar::{Happened, Status, revision_of},
+    sidecar::{Happened, Slot, Status, revision_of},
     simulation::{HOSTS, Simulation},
 };
 use rockstar_core::{permission::Permission, rollout::State};
@@ -33,6 +33,15 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What the policy of a host allows at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Allowed {
+    /// Instances in flight.
+    window: usize,
+    /// Instances that have anything that is not stable.
+    holders: usize,
+}
+
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Laws {
@@ -40,8 +49,8 @@ pub(crate) struct Laws {
     first_proof: BTreeMap<String, i64>,
     /// The pods in which a revision failed, and whether others may be to blame.
     failed: BTreeMap<String, BTreeMap<String, bool>>,
-    /// By host: the widest window of late, and when it was so wide.
-    windows: BTreeMap<&'static str, Vec<(i64, usize)>>,
+    /// By host: what its policy allowed of late, and until when.
+    allowed: BTreeMap<&'static str, Vec<(i64, Allowed)>>,
     /// By host: plugins that are gone from the spec, since when.
     taken: BTreeMap<(String, String), i64>,
     forbidden_at: i64,
@@ -54,6 +63,11 @@ pub(crate) struct Laws {
 }
 
 impl Laws {
+    /// The API server told nothing, or something wrong, until now.
+    pub(crate) const fn note_disturbance(&mut self, now: i64) {
+        self.forbidden_at = now;
+    }
+
     pub(crate) fn note_step(&mut self, now: i64) {
         self.last_step = now;
     }
@@ -68,6 +82,13 @@ fn runs_up<'a>(pod: &'a Pod, plugin: &str) -> Option<&'a str> {
 fn on_trial(pod: &Pod) -> impl Iterator<Item = &str> {
     let slots = pod.sidecar.process.iter().flat_map(|p| p.slots.values());
     slots.filter(|s| !s.proven).filter_map(|s| s.current.as_ref()).filter(|t| !t.stable).map(revision_of)
+}
+
+/// It replaces nothing: the stable set has no such plugin.
+fn is_newcomer(pod: &Pod, revision: &str, state: &State) -> bool {
+    let slots = pod.sidecar.process.iter().flat_map(|p| &p.slots);
+    let mut own = slots.filter(|(_, slot)| slot.current.as_ref().map(revision_of) == Some(revision));
+    own.any(|(plugin, _)| state.stable.as_ref().is_some_and(|stable| !stable.contains_key(plugin)))
 }
 
 fn lives(pod: &Pod) -> bool {
@@ -115,11 +136,11 @@ impl Simulation {
     pub(crate) fn note_truth(&mut self) {
         let now = self.now;
         for host in HOSTS {
-            let window = self.window(host);
-            let recent = self.laws.windows.entry(host).or_default();
+            let allowed = self.allowed(host);
+            let recent = self.laws.allowed.entry(host).or_default();
             recent.retain(|(at, _)| now - at <= LAG);
-            if recent.last().is_none_or(|(_, last)| *last != window) {
-                recent.push((now, window));
+            if recent.last().is_none_or(|(_, last)| *last != allowed) {
+                recent.push((now, allowed));
             } else if let Some(last) = recent.last_mut() {
                 last.0 = now;
             }
@@ -136,11 +157,14 @@ impl Simulation {
         (policy.failure_threshold as usize).min(self.of_host(host).count()).max(1)
     }
 
-    fn window(&self, host: &str) -> usize {
+    fn allowed(&self, host: &str) -> Allowed {
         let desired = self.of_host(host).count();
         let object = self.store.lock().hosts.get(host).cloned();
         let policy = object.and_then(|object| object.spec.rollout_policy().ok()).unwrap_or_default();
-        policy.max_unavailable.of(desired).max(1)
+        Allowed {
+            window: policy.max_unavailable.of(desired).max(1),
+            holders: desired.saturating_sub(policy.partition.of(desired)),
+        }
     }
 
     // ---- Window and canary ----
@@ -163,14 +187,42 @@ impl Simulation {
                 return Err(self.violation("one tries first", text));
             }
         }
+        self.check_partition(uid, revision)?;
         let in_flight = 1 + others.iter().filter(is_in_flight).count();
-        let recent = self.laws.windows.get(pod.host.as_str());
-        let widest = recent.into_iter().flatten().map(|(_, w)| *w).max().unwrap_or(1);
-        if in_flight > widest && !replaces_down {
+        let recent = self.laws.allowed.get(pod.host.as_str());
+        let widest = recent.into_iter().flatten().map(|(_, a)| a.window).max().unwrap_or(1);
+        let spares = replaces_down || is_newcomer(pod, revision, &state);
+        if in_flight > widest && !spares {
             let names: Vec<&str> = others.iter().filter(is_in_flight).map(|p| p.name.as_str()).collect();
             let text =
                 format!("{} begins {revision} beside {names:?}: {in_flight} in flight, window {widest}", pod.name);
             return Err(self.violation("window", text));
+        }
+        Ok(())
+    }
+
+    /// So many instances have nothing but what is stable.
+    fn check_partition(&self, uid: &str, revision: &str) -> Result<(), Violation> {
+        let Some(pod) = self.pods.get(uid) else { return Ok(()) };
+        let stable = self.store.lock().rollout(&pod.host).stable.unwrap_or_default();
+        let is_stable = |slot: &Slot| {
+            let current = slot.current.as_ref();
+            current.is_none_or(|t| t.stable || stable.get(t.name()).is_some_and(|r| r.0 == revision_of(t)))
+        };
+        // One that was told something else that is not stable goes on with it.
+        let told = pod.sidecar.disk.snapshot.iter().flat_map(|s| &s.target);
+        let mut others =
+            told.filter(|t| t.revision != revision && stable.get(&t.plugin).is_none_or(|r| r.0 != t.revision));
+        if others.next().is_some() {
+            return Ok(());
+        }
+        let holds = |p: &&Pod| p.sidecar.process.iter().flat_map(|p| p.slots.values()).any(|slot| !is_stable(slot));
+        let holders = self.of_host(&pod.host).filter(holds).count();
+        let recent = self.laws.allowed.get(pod.host.as_str());
+        let most = recent.into_iter().flatten().map(|(_, a)| a.holders).max().unwrap_or(usize::MAX);
+        if holders > most {
+            let text = format!("{} begins {revision}: {holders} have what is not stable, {most} may", pod.name);
+            return Err(self.violation("partition", text));
         }
         Ok(())
     }
@@ -271,7 +323,12 @@ impl Simulation {
     /// Every pod that should serve has proven it.
     fn check_promotion(&self, host: &str, revision: &str, gated: bool) -> Result<(), Violation> {
         let laws = &self.laws;
-        let proved = |pod: &Pod| pod.sidecar.truth.proved.contains(revision);
+        // A pod that ended well has proved what it ran.
+        let ended_with = |pod: &Pod| {
+            let ran = |(of, _): &(String, i64)| of == revision;
+            pod.phase == PodPhase::Succeeded && pod.sidecar.truth.up.values().any(ran)
+        };
+        let proved = |pod: &Pod| pod.sidecar.truth.proved.contains(revision) || ended_with(pod);
         if !self.pods.values().any(proved) && !laws.first_proof.contains_key(revision) {
             return Err(self.violation("promoted", format!("{revision} is promoted and nobody has proven it")));
         }
@@ -353,9 +410,10 @@ impl Simulation {
     /// None: the plugin is not to run; else whether it may use the network.
     fn granted(&self, host: &str, plugin: &str) -> Option<bool> {
         let store = self.store.lock();
-        let object = store.plugins.get(&format!("{host}-{plugin}")).filter(|p| p.spec.enabled)?;
-        let name = object.metadata.name.as_deref().unwrap_or_default();
-        Some(store.garbled.contains(name) || object.spec.permissions.get("network").copied().unwrap_or_default())
+        let name = format!("{host}-{plugin}");
+        let is_garbled = store.garbled.contains(&name);
+        let object = store.plugins.get(&name).filter(|p| p.spec.enabled || is_garbled)?;
+        Some(is_garbled || object.spec.permissions.get("network").copied().unwrap_or_default())
     }
 
     /// A pod that says it is ready has all Closed plugins of its stable set, and each configuration with its Secrets.
@@ -403,6 +461,7 @@ impl Simulation {
                     };
                     if old && attached {
                         self.check_runs(pod, plugin_of(&name), &revision, &name, lag)?;
+                        self.check_configuration(pod, plugin_of(&name), &name)?;
                     }
                 }
             }
@@ -427,6 +486,20 @@ impl Simulation {
         let runs = runs_up(pod, plugin).unwrap_or("nothing");
         let text = format!("{name} is Ready with {revision}, and {} runs {runs}", pod.name);
         Err(self.violation("Ready", text))
+    }
+
+    /// What runs has the configuration that is asked for.
+    fn check_configuration(&self, pod: &Pod, plugin: &str, name: &str) -> Result<(), Violation> {
+        let object = self.store.lock().plugins.get(name).cloned();
+        let asked = object.as_ref().and_then(|o| o.spec.config.get("mode")).and_then(|v| v.as_str());
+        let slot = pod.sidecar.process.as_ref().and_then(|p| p.slots.get(plugin));
+        let Some(current) = slot.and_then(|s| s.current.as_ref()) else { return Ok(()) };
+        let has = current.assignment.config.get("mode").and_then(|v| v.as_str());
+        if has != asked {
+            let text = format!("{name} is Ready, and {} has {has:?} in place of {asked:?}", pod.name);
+            return Err(self.violation("Ready", text));
+        }
+        Ok(())
     }
 
     // ---- At rest ----

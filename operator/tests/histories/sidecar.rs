@@ -178,7 +178,7 @@ pub(crate) struct Truth {
     pub(crate) attached_since: Option<i64>,
     /// Since when it follows one snapshot in one process.
     pub(crate) quiet_since: i64,
-    following: Option<u64>,
+    following: Option<(String, u64)>,
 }
 
 impl Sidecar {
@@ -209,7 +209,7 @@ impl Sidecar {
         if self.disk.ledger.served() {
             truth.served_since.get_or_insert(now);
         }
-        let following = self.process.as_ref().map(|p| p.plan_generation);
+        let following = self.process.as_ref().map(|p| (p.host_uid.clone(), p.plan_generation));
         if following != truth.following {
             truth.following = following;
             truth.quiet_since = now;
@@ -349,7 +349,7 @@ impl Sidecar {
         process.plan_generation = snapshot.plan_generation;
         process.newcomers = desired.newcomers;
         process.groups = process.moving(&desired);
-        process.adjust(&desired);
+        process.adjust(&desired, now);
         let waves = process.waves(&desired);
         let apply = Apply { desired, waves, wave: Vec::new(), failures: BTreeMap::new(), results: Vec::new() };
         process.apply = Some(apply);
@@ -399,6 +399,11 @@ impl Sidecar {
 
     fn fetched(&mut self, now: i64, nature: &Nature) {
         for target in self.going().into_iter().filter_map(|m| m.new) {
+            if target.unconfigured {
+                let failure = Failure::environment(Step::Load, "ConfigSourceMissing", "its values cannot be read");
+                self.fail(target.name(), failure);
+                continue;
+            }
             if self.disk.cache.contains(revision_of(&target)) {
                 continue;
             }
@@ -574,12 +579,13 @@ impl Sidecar {
             match member.previous {
                 // It was not stopped and serves on.
                 Some(_) if !member.stopped && self.process().slot(&member.name).current.is_some() => {}
-                Some(previous) if nature.behaviour(&previous) == Behaviour::FailsToStart => {
+                Some(previous) if previous.unconfigured || nature.behaviour(&previous) == Behaviour::FailsToStart => {
+                    let class = if previous.unconfigured { Class::Environment } else { Class::Revision };
                     let slot = self.process().slot(&member.name);
                     slot.current = Some(previous);
                     slot.status = Status::Error;
                     slot.trial = None;
-                    self.try_again(&member.name, Class::Revision, now);
+                    self.try_again(&member.name, class, now);
                 }
                 Some(previous) => self.enter(&member.name, previous, false, None, now, nature),
                 None => {
@@ -744,7 +750,7 @@ impl Sidecar {
         let Some(process) = &self.process else { return BTreeSet::new() };
         let spared = process.newcomers == Newcomers::Spared;
         let is_down = |slot: &Slot| {
-            let target = slot.current.as_ref().or(slot.wanted.as_ref().filter(|_| !spared));
+            let target = slot.current.as_ref().or(slot.wanted.as_ref().filter(|wanted| !spared || wanted.stable));
             target.is_some_and(is_closed) && slot.status != Status::Running
         };
         process.slots.iter().filter(|(_, slot)| is_down(slot)).map(|(name, _)| name.clone()).collect()
@@ -773,7 +779,7 @@ impl Sidecar {
 
     /// What its kubelet is told.
     pub(crate) fn readyz(&self, now: i64) -> bool {
-        let kept = self.process.as_ref().is_some_and(|p| p.keep_ready && p.first_set_ran);
+        let kept = self.served() && self.process.as_ref().is_some_and(|p| p.keep_ready && p.first_set_ran);
         kept || self.is_ready(now)
     }
 
@@ -806,6 +812,7 @@ impl Sidecar {
             sandbox: "enforced".to_owned(),
             groups: process.groups.clone(),
             served: self.disk.ledger.served(),
+            host: self.disk.snapshot.as_ref().map(|s| s.host.clone()).unwrap_or_default(),
         }
     }
 
@@ -886,7 +893,8 @@ pub(crate) fn revision_of(target: &Target) -> &str {
 }
 
 fn attempt(target: &Target) -> String {
-    format!("{}@{}", revision_of(target), target.assignment.reload_at)
+    let assignment = &target.assignment;
+    format!("{}@{}@{}", assignment.revision, assignment.reload_at, assignment.retry_token)
 }
 
 fn grace(target: &Target) -> i64 {
@@ -987,14 +995,21 @@ impl Process {
         vec![GroupState { plugins, outcome: Outcome::Moving.into(), failure: String::new() }]
     }
 
-    fn adjust(&mut self, desired: &Desired) {
+    fn adjust(&mut self, desired: &Desired, now: i64) {
         for target in &desired.targets {
             let Some(slot) = self.slots.get_mut(target.name()) else { continue };
             let Some(current) = slot.current.as_mut().filter(|c| revision_of(c) == revision_of(target)) else {
                 continue;
             };
+            let before = current.clone();
             current.stable |= target.stable;
             current.assignment = target.assignment.clone();
+            if target.unconfigured {
+                current.assignment.config.clone_from(&before.assignment.config);
+            }
+            if slot.again_at.is_some() && attempt(current) != attempt(&before) {
+                slot.again_at = Some(now);
+            }
         }
     }
 

@@ -63,6 +63,7 @@ enum Undo {
     ShowSecrets,
     Decode,
     Allow,
+    Watch,
 }
 
 #[derive(Debug)]
@@ -172,14 +173,17 @@ impl Simulation {
         self.undo = rest;
         let due: Vec<(i64, Undo)> = due;
         for (_, undo) in due {
+            self.laws.note_disturbance(now);
             let mut store = self.store.lock();
             match undo {
                 Undo::FailWrites(of) => drop(store.failing.remove(name_of(of))),
                 Undo::ShowSecrets => store.secrets_hidden = false,
                 Undo::Decode => store.garbled.clear(),
                 Undo::Allow => store.forbidden = false,
+                Undo::Watch => store.lag(false),
             }
             drop(store);
+            self.list();
             self.ring_all();
         }
     }
@@ -390,6 +394,10 @@ impl Simulation {
             Step::Network { host, plugin, on } => {
                 self.edit_plugin(*host, *plugin, |spec, _| spec["permissions"]["network"] = json!(on));
             }
+            Step::Configure { host, plugin, value } => {
+                let value = json!(format!("m{value}"));
+                self.edit_plugin(*host, *plugin, |spec, _| spec["config"] = json!({"mode": value}));
+            }
             Step::Retry { host, plugin } => self.retry(*host, *plugin),
             Step::Scale { host, pods } => drop(self.desired.insert(HOSTS[host % HOSTS.len()].to_owned(), *pods)),
             Step::Job { host, seconds } => self.spawn(HOSTS[host % HOSTS.len()], Some(i64::from(*seconds) * 1_000)),
@@ -438,6 +446,10 @@ impl Simulation {
             Step::Forbid { seconds } => {
                 self.store.lock().forbidden = true;
                 self.undo.push((now + i64::from(*seconds) * 1_000, Undo::Allow));
+            }
+            Step::LagWatches { seconds } => {
+                self.store.lock().lag(true);
+                self.undo.push((now + i64::from(*seconds) * 1_000, Undo::Watch));
             }
             Step::Pause { host, on } => self.edit_rollout(*host, "paused", &json!(on)),
             Step::Partition { host, pods } => self.edit_rollout(*host, "partition", &json!(pods)),
@@ -534,6 +546,7 @@ impl Simulation {
         store.secrets_hidden = false;
         store.garbled.clear();
         store.forbidden = false;
+        store.lag(false);
         store.flaky = 0;
         drop(store);
         self.undo.clear();
@@ -580,6 +593,6 @@ fn manifest(plugin: char, version: (u32, u32), text: &str) -> Value {
     json!({
         "name": plugin.to_string(), "version": text, "description": "d", "author": "a",
         "permissions": {"cache": true, "network": true}, "dependencies": dependencies,
-        "config": {"key": {"type": "string"}},
+        "config": {"key": {"type": "string"}, "mode": {"type": "string"}},
     })
 }

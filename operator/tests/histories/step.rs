@@ -41,6 +41,12 @@ pub(crate) enum Step {
         plugin: char,
         on: bool,
     },
+    /// Writes a value of the plugin's configuration.
+    Configure {
+        host: usize,
+        plugin: char,
+        value: u32,
+    },
     Retry {
         host: usize,
         plugin: char,
@@ -109,6 +115,10 @@ pub(crate) enum Step {
     },
     /// The namespace answers 403 for so many seconds.
     Forbid {
+        seconds: u32,
+    },
+    /// Watches bring nothing for so many seconds.
+    LagWatches {
         seconds: u32,
     },
     /// A Plugin cannot be decoded for so many seconds.
