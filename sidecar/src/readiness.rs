@@ -75,7 +75,8 @@ impl Readiness {
             return vec!["the first plugin set has not run yet".to_owned()];
         }
         let spared = manager.newcomers() == Newcomers::Spared;
-        let list: Vec<_> = manager.list().into_iter().filter(|info| !(spared && info.newcomer)).collect();
+        let is_spared = |info: &PluginInfo| spared && info.newcomer && !info.state.missing;
+        let list: Vec<_> = manager.list().into_iter().filter(|info| !is_spared(info)).collect();
         let mut down = self.down.lock();
         down.retain(|name, _| list.iter().any(|i| i.name == *name && is_down(i)));
         let reasons: Vec<_> = list
@@ -93,13 +94,15 @@ impl Readiness {
 fn is_down(info: &PluginInfo) -> bool {
     let Some(target) = &info.target else { return false };
     let closed = target.assignment.policies.failure_policy == FailurePolicy::Closed;
-    let wanted = info.state.enabled || info.state.status == Status::Error;
+    let wanted = info.state.enabled || info.state.missing || info.state.status == Status::Error;
     closed && wanted && info.state.status != Status::Running
 }
 
+/// How long a plugin may be down; one of which nothing ever served here protects no request.
 fn patience(info: &PluginInfo) -> Duration {
     let planned = matches!(info.state.status, Status::Loading | Status::Initialized);
     match &info.target {
+        _ if info.state.missing => Duration::ZERO,
         Some(target) if planned => target.assignment.policies.reload.queue.timeout.max(PATIENCE),
         _ => PATIENCE,
     }

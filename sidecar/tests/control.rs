@@ -427,6 +427,47 @@ async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
     sidecar.until("readiness", || ready() && sidecar.http("GET", "/readyz").0 == 200).await;
 }
 
+#[tokio::test]
+async fn a_stable_closed_plugin_that_does_not_come_up_is_not_skipped() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", "fail initialize no key"), Duration::ZERO);
+    let v2 = version(&sidecar, &p("2.0.0", ""), Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    // While it is tried again and again, it is loading most of the time.
+    let readyz = || sidecar.http("GET", "/readyz").0;
+    let tries = || sidecar.calls().iter().filter(|call| *call == "p initialize v1.0.0").count();
+    sidecar.until_log("admin on http://").await;
+    let failed_often = || {
+        assert_eq!(readyz(), 503);
+        operator.outcome(1) == Some(Outcome::RolledBack) && tries() > 3
+    };
+    sidecar.until("tries", failed_often).await;
+    assert_eq!(sidecar.request("/").await, Some(503));
+    assert!(operator.report().is_some_and(|report| !report.ready && !report.served));
+
+    operator.says.send_replace(snapshot(2, &v2, Some(&v2)));
+    sidecar.until("readiness", || operator.runs("p", "2.0.0") && readyz() == 200).await;
+    assert_eq!(sidecar.request("/").await, None);
+}
+
+#[tokio::test]
+async fn a_plugin_that_becomes_stable_elsewhere_is_not_skipped_here() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let x = version(&sidecar, &plugin("x"), Duration::ZERO);
+    let new = Plugin { version: "2.0.0", behave: "fail initialize no key", ..plugin("new") };
+    let new = version(&sidecar, &new, Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x, &new], &[&x]));
+    sidecar.until("the failure", || operator.outcome(1).is_some() && !operator.failures().is_empty()).await;
+    assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (200, None));
+    operator.says.send_replace(stable(2, &[&x, &new], &[&x, &new]));
+    sidecar.until("the end of readiness", || operator.outcome(2).is_some()).await;
+    assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (503, Some(503)));
+}
+
 /// A stable set of two, of which the second is moving to a version whose Start takes 50 s.
 async fn busy(sidecar: &mut Sidecar, operator: &Operator) -> [(Assignment, RevisionBody); 3] {
     let mut x = version(sidecar, &Plugin { version: "1.0.0", ..plugin("x") }, Duration::ZERO);

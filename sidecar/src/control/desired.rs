@@ -172,6 +172,8 @@ pub fn desired(sets: Sets, ledger: &Ledger) -> Desired {
 struct Choice {
     fallback: BTreeMap<String, Target>,
     targets: Vec<Target>,
+    /// Plugins with a stable version.
+    stable: BTreeSet<String>,
     /// None: it is held back.
     chosen: Vec<Option<Target>>,
     held_back: BTreeMap<String, (Target, HeldBack)>,
@@ -185,8 +187,10 @@ impl Choice {
         let mut needs = met_needs(&sets.target.iter().map(Some).collect::<Vec<_>>());
         needs.extend(met_needs(&stable));
         let chosen = sets.target.iter().cloned().map(Some).collect();
-        let mut choice =
-            Self { fallback: sets.fallback, targets: sets.target, chosen, held_back: BTreeMap::new(), needs };
+        let names = sets.target.iter().map(Target::name).filter(|name| sets.fallback.contains_key(*name));
+        let stable = names.map(str::to_owned).collect();
+        let held_back = BTreeMap::new();
+        let mut choice = Self { fallback: sets.fallback, targets: sets.target, stable, chosen, held_back, needs };
         for position in 0..choice.targets.len() {
             if let Some((reason, message)) = ledger.verdict(&choice.targets[position]) {
                 choice.replace(position, HeldBack { reason: reason.to_owned(), message: message.to_owned() });
@@ -223,6 +227,7 @@ impl Choice {
             fallback: self.fallback,
             held_back: self.held_back,
             newcomers,
+            stable: self.stable,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Desired {
     /// Groups with one of these stay as they are.
     pub held_back: BTreeMap<String, (Target, HeldBack)>,
     pub newcomers: Newcomers,
+    /// Plugins with a stable version: requests do not pass by them while nothing of them runs here.
+    pub stable: BTreeSet<String>,
 }
 
 /// Why a target is not tried.
@@ -98,7 +100,7 @@ impl Manager {
     /// group after another.
     pub async fn apply(&self, desired: &Desired) -> Applied {
         let _turn = self.applying.lock().await;
-        self.set_newcomers(desired.newcomers);
+        self.set_rules(desired);
         self.finish_withdrawals().await;
         let running = self.running_targets();
         let (old, new) = (target::set(running.values()), target::set(&desired.targets));
@@ -115,10 +117,28 @@ impl Manager {
         Applied { groups }
     }
 
-    fn set_newcomers(&self, newcomers: Newcomers) {
-        *self.newcomers.lock() = newcomers;
-        if newcomers != Newcomers::Required {
-            self.all().values().for_each(|plugin| plugin.slot().update(|state| state.missing = false));
+    fn set_rules(&self, desired: &Desired) {
+        *self.newcomers.lock() = desired.newcomers;
+        self.stable.lock().clone_from(&desired.stable);
+        for plugin in self.all().values().filter(|plugin| plugin.slot().state().missing) {
+            self.note_missing(plugin);
+        }
+    }
+
+    /// Tells whether the plugin has a stable version, also where nothing of it runs here.
+    pub(super) fn has_stable(&self, plugin: &Plugin) -> bool {
+        self.stable.lock().contains(plugin.name())
+    }
+
+    /// Notes whether requests would pass by a plugin that must not be skipped: nothing of it ever served here, and it has a
+    /// stable version, or the host has no stable set at all.
+    pub(super) fn note_missing(&self, plugin: &Plugin) {
+        let slot = plugin.slot();
+        let is_required = self.newcomers() == Newcomers::Required || self.has_stable(plugin);
+        let missing = is_required && slot.current().is_none();
+        if slot.state().missing != missing {
+            slot.update(|state| state.missing = missing);
+            self.registry.touch();
         }
     }
 
@@ -142,8 +162,8 @@ impl Manager {
         if (before.status, before.reason.as_str()) != (Status::Error, reason) {
             plugin.down(reason, error);
         }
-        let missing = self.newcomers() == Newcomers::Required;
-        slot.update(|state| (state.loaded_at, state.missing) = (None, missing));
+        slot.update(|state| state.loaded_at = None);
+        self.note_missing(plugin);
         self.registry.touch();
         self.open(plugin);
     }

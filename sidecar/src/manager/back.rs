@@ -124,6 +124,7 @@ impl Manager {
                 tracing::error!(plugin = plugin.name(), "Plugin {}: {text}", plugin.name());
                 plugin.down(second.reason, &text);
                 plugin.set_current(Some(previous));
+                self.note_missing(&plugin);
                 self.try_again(&plugin, &mut member.work, second.class);
                 self.open(&plugin);
                 None

@@ -98,7 +98,7 @@ impl<'a> Wave<'a> {
         let targets: Vec<Target> = self.members.iter().filter_map(|m| m.step.new.clone()).collect();
         for target in targets {
             if let Some(plugin) = self.manager.plugin(target.name()) {
-                plugin.set_wanted(Some(target));
+                self.manager.expect(&plugin, target);
             }
         }
         let mut groups: BTreeMap<usize, Vec<Target>> = BTreeMap::new();
@@ -297,6 +297,17 @@ impl Member {
 }
 
 impl Manager {
+    /// Notes what should run. Until something of the plugin serves, the target's policies say what that means for requests.
+    fn expect(&self, plugin: &Plugin, target: Target) {
+        if plugin.slot().current().is_none() {
+            plugin.slot().set_policies(target.assignment.policies.clone());
+        }
+        plugin.set_wanted(Some(target));
+        if self.has_stable(plugin) {
+            self.note_missing(plugin);
+        }
+    }
+
     fn arrive(&self, member: Member) -> Option<Entry> {
         let plugin = member.step.plugin;
         let Some(target) = member.step.new else {
