@@ -2,12 +2,15 @@
 //! A planned reload is none until its queue's timeout. The decision is pure.
 
 use crate::manager::{Manager, Newcomers, PluginInfo};
-use crate::slot::Status;
+use crate::slot::{Slot, Status};
 use parking_lot::Mutex;
-use rockstar_core::assignment::FailurePolicy;
+use rockstar_core::assignment::FailurePolicy::Closed;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
@@ -27,6 +30,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    /// `served`: this instance was ready before, under a process before this one.
+    #[must_use]
+    pub fn new(served: bool) -> Self {
+        Self { served: watch::Sender::new(served), ..Self::default() }
+    }
+
     /// The pod begins to end. That alone changes nothing: anybody in the network may say so.
     pub fn drain(&self, now: Instant) {
         self.ending.lock().get_or_insert(now);
@@ -50,10 +59,15 @@ impl Readiness {
     /// Reasons against, as the kubelet is told: none while the operator says that it helps nobody to leave.
     pub fn reasons_to_leave(&self, manager: &Manager, now: Instant) -> Vec<String> {
         let reasons = self.reasons(manager, now);
-        let kept = self.keep.load(SeqCst) && *manager.registry().ready().borrow();
-        let reasons = if kept { vec![] } else { reasons };
-        self.note_served(&reasons);
-        reasons
+        if self.keep.load(SeqCst) && self.may_be_kept(manager) { vec![] } else { reasons }
+    }
+
+    /// Tells whether the operator's word counts: where nothing served yet, or requests have no plugin to pass by, whoever
+    /// rolls out the application must see it.
+    fn may_be_kept(&self, manager: &Manager) -> bool {
+        let is_missing = |slot: &Arc<Slot>| slot.state().missing && slot.policies().failure_policy == Closed;
+        let registry = manager.registry();
+        *self.served.borrow() && *registry.ready().borrow() && !registry.slots().values().any(is_missing)
     }
 
     /// Waits until this instance was ready once.
@@ -93,7 +107,7 @@ impl Readiness {
 /// Closed plugins that are part of what should run.
 fn is_down(info: &PluginInfo) -> bool {
     let Some(target) = &info.target else { return false };
-    let closed = target.assignment.policies.failure_policy == FailurePolicy::Closed;
+    let closed = target.assignment.policies.failure_policy == Closed;
     let wanted = info.state.enabled || info.state.missing || info.state.status == Status::Error;
     closed && wanted && info.state.status != Status::Running
 }

@@ -12,7 +12,7 @@ use rockstar_core::{
 };
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
-    Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
+    Assignment, FailureRecord, FromInstance, KeepReady, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
     control_server::{Control, ControlServer},
     failure_record::Class,
     from_instance,
@@ -36,6 +36,7 @@ struct Operator {
     heard: Arc<Mutex<Vec<from_instance::Message>>>,
     says: watch::Sender<Option<Snapshot>>,
     withdraws: watch::Sender<Option<Withdraw>>,
+    keeps: watch::Sender<bool>,
 }
 
 #[async_trait]
@@ -46,7 +47,7 @@ impl Control for Operator {
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer secret");
         let (outbox, stream) = mpsc::channel(16);
         let (mut inbox, heard, mut says) = (request.into_inner(), Arc::clone(&self.heard), self.says.subscribe());
-        let mut withdraws = self.withdraws.subscribe();
+        let (mut withdraws, mut keeps) = (self.withdraws.subscribe(), self.keeps.subscribe());
         tokio::spawn(async move {
             says.mark_changed();
             loop {
@@ -57,6 +58,11 @@ impl Control for Operator {
                     },
                     _ = withdraws.changed() => {
                         let message = withdraws.borrow_and_update().clone().map(to_instance::Message::Withdraw);
+                        outbox.send(Ok(ToInstance { message })).await.ok();
+                    }
+                    _ = keeps.changed() => {
+                        let keep = KeepReady { keep: *keeps.borrow_and_update() };
+                        let message = Some(to_instance::Message::KeepReady(keep));
                         outbox.send(Ok(ToInstance { message })).await.ok();
                     }
                     _ = says.changed() => {
@@ -74,8 +80,12 @@ impl Control for Operator {
 impl Operator {
     fn serve(directory: &Path) -> Self {
         std::fs::write(directory.join("token"), "secret\n").unwrap();
-        let operator =
-            Self { heard: Arc::default(), says: watch::Sender::new(None), withdraws: watch::Sender::new(None) };
+        let operator = Self {
+            heard: Arc::default(),
+            says: watch::Sender::new(None),
+            withdraws: watch::Sender::new(None),
+            keeps: watch::Sender::new(false),
+        };
         let listener = UnixListener::bind(directory.join("control.sock")).unwrap();
         let server = Server::builder().add_service(ControlServer::new(operator.clone()));
         tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
@@ -466,6 +476,23 @@ async fn a_plugin_that_becomes_stable_elsewhere_is_not_skipped_here() {
     operator.says.send_replace(stable(2, &[&x, &new], &[&x, &new]));
     sidecar.until("the end of readiness", || operator.outcome(2).is_some()).await;
     assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (503, Some(503)));
+}
+
+#[tokio::test]
+async fn an_instance_that_never_served_is_not_kept_ready() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", "fail initialize no key"), Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, None).map(|told| Snapshot { first_set: true, ..told }));
+    sidecar.until("the failure", || operator.outcome(1).is_some() && !operator.failures().is_empty()).await;
+    operator.keeps.send_replace(true);
+    sidecar.until_log("Stays ready by the operator's word").await;
+    assert_eq!(sidecar.http("GET", "/readyz").0, 503);
+    let next = operator.heard.lock().len() + 1;
+    operator.says.send_replace(snapshot(2, &v1, None).map(|told| Snapshot { first_set: true, ..told }));
+    sidecar.until("another report", || operator.outcome(2).is_some() && operator.heard.lock().len() > next).await;
+    assert!(operator.report().is_some_and(|report| !report.served && !report.ready));
 }
 
 /// A stable set of two, of which the second is moving to a version whose Start takes 50 s.

@@ -113,6 +113,12 @@ impl Memory {
         Ok(())
     }
 
+    /// Tells whether the instance was ready before.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        self.read(Ledger::served)
+    }
+
     /// The instance was ready.
     pub fn serves(&self) {
         self.change(Ledger::serves);
