@@ -12,7 +12,7 @@ use rockstar_core::{
 };
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
-    Assignment, FailureRecord, FromInstance, KeepReady, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
+    Allowed, Assignment, FailureRecord, FromInstance, KeepReady, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
     control_server::{Control, ControlServer},
     failure_record::Class,
     from_instance,
@@ -541,6 +541,71 @@ async fn a_withdrawn_permission_is_gone_while_another_plugin_starts() {
     sidecar.until("another x", || operator.plugin("x").is_some_and(|x| x.restarts == 1 && x.status == "running")).await;
     assert!(!operator.runs("y", "1.2.0"), "y has not started yet");
     assert!(operator.failures().is_empty());
+}
+
+#[tokio::test]
+async fn a_version_on_trial_that_loses_a_permission_is_not_proven_by_its_restart() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let mut v2 = version(&sidecar, &p("2.0.0", ""), Duration::from_secs(300));
+    v2.0.permissions.push("network".into());
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 2.0.0", || operator.runs("p", "2.0.0")).await;
+    let permissions = vec![Allowed { plugin: "p".into(), permissions: vec!["filesystem".into()] }];
+    operator.withdraws.send_replace(Some(Withdraw { permissions, ..Withdraw::default() }));
+    let restarted = || operator.plugin("p").filter(|p| p.restarts == 1 && p.status == "running");
+    sidecar.until("another process", || restarted().is_some()).await;
+    assert_eq!(restarted().map(|p| (p.version, p.proven)), Some(("2.0.0".to_owned(), false)));
+}
+
+/// Has the copy of a version that the sidecar runs behave in another way.
+fn change_copy(sidecar: &Sidecar, version: &str, behave: &str) {
+    let manifests = walk(&sidecar.path().join("data")).into_iter().filter(|file| file.ends_with("plugin.yaml"));
+    let is_wanted = |file: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| line == format!("version: {version}"))
+    };
+    let copies: Vec<_> = manifests.filter(is_wanted).collect();
+    assert!(!copies.is_empty(), "no copy of {version}");
+    copies.iter().for_each(|copy| std::fs::write(copy.with_file_name("behave"), behave).unwrap());
+}
+
+/// All files below a directory.
+fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.flat_map(|e| if e.path().is_dir() { walk(&e.path()) } else { vec![e.path()] }).collect()
+}
+
+#[tokio::test]
+async fn a_version_that_comes_back_late_to_its_trial_is_not_proven() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let grace = Duration::from_secs(4);
+    let v1 = version(&sidecar, &p("1.0.0", ""), grace);
+    let mut v2 = version(&sidecar, &p("2.0.0", ""), grace);
+    let mut policies: Policies = serde_json::from_slice(&v2.0.policies_json).unwrap();
+    policies.crash_budget.max_crashes = 50;
+    v2.0.policies_json = serde_json::to_vec(&policies).unwrap().into();
+    let v3 = version(&sidecar, &p("3.0.0", "fail initialize no key"), grace);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 2.0.0", || operator.runs("p", "2.0.0")).await;
+    change_copy(&sidecar, "2.0.0", "fail initialize not now");
+    operator.says.send_replace(snapshot(3, &v3, Some(&v1)));
+    // The pauses between seven tries are longer than the grace period.
+    let tries = || sidecar.calls().iter().filter(|call| *call == "p initialize v2.0.0").count();
+    sidecar.until("no way back", || tries() > 7).await;
+    change_copy(&sidecar, "2.0.0", "");
+    let proven = || operator.plugin("p").filter(|p| p.version == "2.0.0" && p.status == "running").map(|p| p.proven);
+    sidecar.until("p 2.0.0 again", || proven().is_some()).await;
+    assert_eq!(proven(), Some(false));
+    sidecar.until("proof", || proven() == Some(true)).await;
 }
 
 #[tokio::test]

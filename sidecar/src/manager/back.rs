@@ -123,8 +123,9 @@ impl Manager {
                     format!("{failure}; then its previous version v{} failed as well: {second}", previous.version());
                 tracing::error!(plugin = plugin.name(), "Plugin {}: {text}", plugin.name());
                 plugin.down(second.reason, &text);
-                plugin.set_current(Some(previous));
+                plugin.set_current(Some(previous.clone()));
                 self.note_missing(&plugin);
+                self.rejoin(&mut member, &previous);
                 self.try_again(&plugin, &mut member.work, second.class);
                 self.open(&plugin);
                 None

@@ -12,6 +12,7 @@ use crate::{
     failure::{Class, Failure, Step},
     instance::{Generation, Instance},
     process::Ended,
+    target::Target,
 };
 use rockstar_core::{
     duration,
@@ -189,6 +190,18 @@ impl Manager {
         }
     }
 
+    /// Tells whether a version that starts again is on trial. If its trial was over while it was down, it has outlived
+    /// nothing, and gets one of its own.
+    async fn resume_trial(&self, work: &mut Work, target: &Target) -> bool {
+        let Some(trial) = work.trial.clone().filter(|_| !target.stable) else { return false };
+        if !trial.is_open() {
+            let own = Arc::new(trial.alone(target));
+            work.trial = Some(Arc::clone(&own));
+            self.events.send(Event::Trial(own)).await.ok();
+        }
+        true
+    }
+
     async fn again(&self, name: &str) {
         let Some(plugin) = self.plugin(name) else { return };
         let mut work = plugin.lock().await;
@@ -200,10 +213,11 @@ impl Manager {
             Ok(running) => {
                 plugin.slot().update(|state| state.restarts += 1);
                 let target = (*target).clone();
+                let on_trial = self.resume_trial(&mut work, &target).await;
                 let grace = target.assignment.policies.reload.grace_period;
                 let generation = running.instance().generation();
                 self.after(grace, Event::Outlived { plugin: name.to_owned(), generation }, &mut work);
-                self.enter(vec![Entry { plugin, work, running: Some(running), target, on_trial: false }]).await;
+                self.enter(vec![Entry { plugin, work, running: Some(running), target, on_trial }]).await;
             }
             Err(failure) => {
                 tracing::error!(plugin = name, "Plugin {name} did not start again: {failure}");
