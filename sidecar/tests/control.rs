@@ -608,6 +608,40 @@ async fn a_version_that_comes_back_late_to_its_trial_is_not_proven() {
     sidecar.until("proof", || proven() == Some(true)).await;
 }
 
+/// The same version, at a server that the test plays.
+fn fetched_from(server: &TcpListener, mut version: (Assignment, RevisionBody)) -> (Assignment, RevisionBody) {
+    let mut body: serde_json::Value = serde_json::from_slice(&version.1.body_json).unwrap();
+    let url = format!("http://{}/new", server.local_addr().unwrap());
+    body["source"] = serde_json::json!({"http": {"url": url, "sha256": "0".repeat(64)}});
+    version.1.body_json = serde_json::to_vec(&body).unwrap().into();
+    version
+}
+
+#[tokio::test]
+async fn a_plugin_that_loses_a_permission_serves_while_another_version_of_it_is_fetched() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let mut v2 = fetched_from(&silent, version(&sidecar, &p("2.0.0", ""), Duration::ZERO));
+    for told in [&mut v1, &mut v2] {
+        told.0.permissions.push("network".into());
+    }
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    let _first = timeout(Duration::from_secs(20), silent.accept()).await.unwrap().unwrap();
+    for told in [&mut v1, &mut v2] {
+        told.0.permissions.retain(|permission| permission != "network");
+    }
+    operator.says.send_replace(snapshot(3, &v2, Some(&v1)));
+    let _second = timeout(Duration::from_secs(20), silent.accept()).await.unwrap().unwrap();
+    let started = || sidecar.calls().iter().filter(|call| *call == "p start").count();
+    sidecar.until("another process", || operator.runs("p", "1.0.0") && started() == 2).await;
+    assert_eq!((operator.plugin("p").map(|p| p.restarts), operator.failures().len()), (Some(1), 0));
+}
+
 #[tokio::test]
 async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
     let mut sidecar = Sidecar::new(&[]);
@@ -615,11 +649,8 @@ async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
     let v2 = version(&sidecar, &p("1.1.0", ""), Duration::ZERO);
-    let mut new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
-    let mut body: serde_json::Value = serde_json::from_slice(&new.1.body_json).unwrap();
-    let url = format!("http://{}/new", silent.local_addr().unwrap());
-    body["source"] = serde_json::json!({"http": {"url": url, "sha256": "0".repeat(64)}});
-    new.1.body_json = serde_json::to_vec(&body).unwrap().into();
+    let new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
+    let new = fetched_from(&silent, new);
     sidecar.start_as(&ARGUMENTS);
     operator.says.send_replace(stable(1, &[&v1], &[&v1]));
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
