@@ -351,6 +351,26 @@ async fn a_crash_in_the_grace_period_goes_back() {
 }
 
 #[tokio::test]
+async fn a_stable_version_that_crashes_in_its_grace_period_is_started_again() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    operator.says.send_replace(snapshot(3, &v2, Some(&v2)));
+    sidecar.until("the promotion", || operator.outcome(3).is_some()).await;
+    let [pid] = &sidecar.processes()[..] else { panic!("one process: {:?}", sidecar.processes()) };
+    assert!(std::process::Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    sidecar.until("a start", || operator.plugin("p").is_some_and(|p| p.restarts == 1 || p.version == "1.0.0")).await;
+    sidecar.until("p 1.1.0 again", || operator.runs("p", "1.1.0")).await;
+    assert_eq!(operator.failures(), []);
+}
+
+#[tokio::test]
 async fn a_used_up_crash_budget_is_given_anew_by_a_retry_of_that_plugin_alone() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

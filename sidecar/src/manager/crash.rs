@@ -124,7 +124,10 @@ impl Manager {
         let message = format!("plugin process ended unexpectedly: {cause}{last_lines}");
         tracing::error!(plugin = name, "Plugin {name} crashed: {}", bounded(&message, MAX_LOGGED));
         plugin.down("Crashed", &message);
-        let trial = work.trial.clone().filter(|t| self.journal.gives_up() || t.previous(name).is_some());
+        // What became stable since its trial began is started again: nothing else may take its place.
+        let is_stable = plugin.current().is_some_and(|current| current.stable);
+        let may_go_back = |trial: &Arc<Trial>| self.journal.gives_up() || trial.previous(name).is_some();
+        let trial = work.trial.clone().filter(|trial| !is_stable && may_go_back(trial));
         match trial {
             Some(trial) => {
                 drop(work);
