@@ -165,8 +165,11 @@ impl Manager {
     }
 
     fn plugin_or_new(&self, name: &str, policies: &Policies) -> Arc<Plugin> {
-        let slot = || Slot::new(name, policies.clone(), Arc::clone(&self.incidents));
-        let made = || Arc::new(Plugin::new(slot()));
+        let made = || {
+            let slot = Slot::new(name, policies.clone(), Arc::clone(&self.incidents));
+            self.limit(&slot);
+            Arc::new(Plugin::new(slot))
+        };
         Arc::clone(self.plugins.lock().entry(name.to_owned()).or_insert_with(made))
     }
 

@@ -628,6 +628,30 @@ async fn a_version_that_comes_back_late_to_its_trial_is_not_proven() {
     sidecar.until("proof", || proven() == Some(true)).await;
 }
 
+#[tokio::test]
+async fn a_plugin_that_is_new_here_begins_under_the_newest_limits() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let manifest = "config: {level: {type: string, default: low}}";
+    let slow = Plugin { manifest, behave: "sleep on_config_change 2000", ..plugin("x") };
+    let mut x = version(&sidecar, &slow, Duration::ZERO);
+    let mut new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
+    new.0.permissions.push("network".into());
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x], &[&x]));
+    sidecar.until("x 1.0.0", || operator.runs("x", "1.0.0")).await;
+    x.0.config = Some((&serde_json::Map::from_iter([("level".to_owned(), "loud".into())])).into());
+    operator.says.send_replace(stable(2, &[&x, &new], &[&x]));
+    let asked = || sidecar.calls().iter().any(|call| call.starts_with("x on_config_change"));
+    sidecar.until("a change that takes long", asked).await;
+    let permissions = vec![Allowed { plugin: "new".into(), permissions: vec!["filesystem".into()] }];
+    operator.withdraws.send_replace(Some(Withdraw { permissions, ..Withdraw::default() }));
+    sidecar.until("new 2.0.0", || operator.runs("new", "2.0.0")).await;
+    // Without limits its start would have been given up first.
+    assert!(!sidecar.log().contains("Failed to load plugin: new"), "{}", sidecar.log());
+    assert_eq!((operator.plugin("new").map(|new| new.restarts), operator.failures().len()), (Some(0), 0));
+}
+
 /// The same version, at a server that the test plays.
 fn fetched_from(server: &TcpListener, mut version: (Assignment, RevisionBody)) -> (Assignment, RevisionBody) {
     let mut body: serde_json::Value = serde_json::from_slice(&version.1.body_json).unwrap();

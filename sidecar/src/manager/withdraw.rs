@@ -7,7 +7,11 @@ use super::{
     crash::Event,
     plugin::{Plugin, Work},
 };
-use crate::{confine, slot::Stage, target::Target};
+use crate::{
+    confine,
+    slot::{Slot, Stage},
+    target::Target,
+};
 use futures::future::join_all;
 use rockstar_core::{permission::Permissions, revision::RevisionId};
 use std::{
@@ -38,22 +42,23 @@ impl Manager {
     /// Puts a plan's limits in force. Returns when what exceeds them has ended; nothing waits for what starts anew.
     pub async fn take_away(&self, allowed: Allowed) {
         let allowed = Arc::new(allowed);
+        // Before it looks for plugins: those that are made later find it.
+        self.allowed.send_replace(Some(Arc::clone(&allowed)));
         let plugins = self.all();
         let (stay, gone): (Vec<_>, Vec<_>) =
             plugins.into_values().partition(|plugin| allowed.contains_key(plugin.name()));
-        for plugin in &gone {
-            plugin.slot().withdraw();
-        }
-        for plugin in &stay {
-            if let Some(limits) = allowed.get(plugin.name()) {
-                plugin.slot().set_ceiling(limits.permissions.clone());
-            }
-        }
-        self.allowed.send_replace(Some(allowed));
+        stay.iter().chain(&gone).for_each(|plugin| limit(plugin.slot(), &allowed));
         let removals = join_all(gone.iter().map(|plugin| self.remove(plugin)));
         let excess = stay.iter().filter(|plugin| plugin.slot().has_excess());
         let renewals = join_all(excess.map(|plugin| self.renew(plugin)));
         tokio::join!(removals, renewals);
+    }
+
+    /// Puts the limits of the newest plan in force for a slot that is being made.
+    pub(super) fn limit(&self, slot: &Slot) {
+        if let Some(allowed) = &*self.allowed.borrow() {
+            limit(slot, allowed);
+        }
     }
 
     /// Forgets withdrawn plugins that another operation was busy with.
@@ -108,6 +113,13 @@ impl Manager {
         self.events.send(Event::Renewed { plugin: Arc::clone(plugin), work }).await.ok();
     }
 
+}
+
+fn limit(slot: &Slot, allowed: &Allowed) {
+    match allowed.get(slot.name()) {
+        Some(limits) => slot.set_ceiling(limits.permissions.clone()),
+        None => slot.withdraw(),
+    }
 }
 
 /// Takes leave of a process that a withdrawal killed while another operation was busy with its plugin. False: it ended by
