@@ -7,16 +7,15 @@ use parking_lot::Mutex;
 use rockstar_core::assignment::FailurePolicy::Closed;
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
 /// How long a plugin may be down outside a planned hold.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the operator's word outlives its stream.
+const KEEP_READY_TTL: Duration = Duration::from_secs(60);
 
 /// Remembers since when plugins are down.
 #[derive(Debug, Default)]
@@ -24,9 +23,31 @@ pub struct Readiness {
     down: Mutex<BTreeMap<String, Instant>>,
     /// When the pod began to end, as its kubelet said.
     ending: Mutex<Option<Instant>>,
-    /// The operator's word that most instances have the same failure, so that it helps nobody to leave.
-    keep: AtomicBool,
+    keep: Mutex<KeepReady>,
     served: watch::Sender<bool>,
+}
+
+/// The operator's word that most instances have the same failure, so that it helps nobody to leave.
+#[derive(Debug, Default)]
+struct KeepReady {
+    said: bool,
+    /// When the word of a stream that ended is void.
+    until: Option<Instant>,
+}
+
+impl KeepReady {
+    const fn say(&mut self, said: bool) {
+        *self = Self { said, until: None };
+    }
+
+    /// Begins the time in which an operator may come back; where it has begun before, it goes on.
+    fn end_stream(&mut self, now: Instant) {
+        self.until.get_or_insert(now + KEEP_READY_TTL);
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.said && self.until.is_none_or(|until| now < until)
+    }
 }
 
 impl Readiness {
@@ -49,17 +70,25 @@ impl Readiness {
     }
 
     pub fn keep(&self, keep: bool) {
-        match (self.keep.swap(keep, SeqCst), keep) {
+        let mut word = self.keep.lock();
+        let before = word.said;
+        word.say(keep);
+        match (before, keep) {
             (false, true) => tracing::warn!("Stays ready by the operator's word: most instances have the same failure"),
             (true, false) => tracing::info!("Is ready by its own plugins' word again"),
             _ => {}
         }
     }
 
+    /// The stream to the operator ended, or there is none: its word holds for a while.
+    pub fn end_stream(&self, now: Instant) {
+        self.keep.lock().end_stream(now);
+    }
+
     /// Reasons against, as the kubelet is told: none while the operator says that it helps nobody to leave.
     pub fn reasons_to_leave(&self, manager: &Manager, now: Instant) -> Vec<String> {
         let reasons = self.reasons(manager, now);
-        if self.keep.load(SeqCst) && self.may_be_kept(manager) { vec![] } else { reasons }
+        if self.keep.lock().holds(now) && self.may_be_kept(manager) { vec![] } else { reasons }
     }
 
     /// Tells whether the operator's word counts: where nothing served yet, or requests have no plugin to pass by, whoever
@@ -119,5 +148,28 @@ fn patience(info: &PluginInfo) -> Duration {
         _ if info.state.missing => Duration::ZERO,
         Some(target) if planned => target.assignment.policies.reload.queue.timeout.max(PATIENCE),
         _ => PATIENCE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_to_stay_ready_holds_while_the_stream_does_and_a_minute_longer() {
+        let (mut word, now) = (KeepReady::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert!(!word.holds(now));
+        word.say(true);
+        assert!(word.holds(at(3600)));
+        word.end_stream(at(3600));
+        // What cannot connect ends no stream of which anybody heard anything.
+        word.end_stream(at(3650));
+        assert!(word.holds(at(3659)) && !word.holds(at(3660)));
+        word.say(true);
+        assert!(word.holds(at(9999)), "it is said anew on the next stream");
+        word.say(false);
+        word.end_stream(at(9999));
+        assert!(!word.holds(at(9999)));
     }
 }
