@@ -336,6 +336,29 @@ async fn a_sidecar_that_dies_on_trial_boots_the_fallback_without_its_operator() 
 }
 
 #[tokio::test]
+async fn a_trial_that_the_operator_ends_is_not_to_blame_for_a_later_end() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::from_secs(300));
+    let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    operator.says.send_replace(snapshot(3, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0 again", || operator.runs("p", "1.0.0")).await;
+
+    sidecar.signal("-KILL");
+    sidecar.exit().await;
+    sidecar.until("no process", || sidecar.processes().is_empty()).await;
+    operator.heard.lock().clear();
+    sidecar.start_as(&ARGUMENTS);
+    sidecar.until("a restart", || operator.runs("p", "1.0.0")).await;
+    assert_eq!(operator.failures(), []);
+}
+
+#[tokio::test]
 async fn a_crash_in_the_grace_period_goes_back() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

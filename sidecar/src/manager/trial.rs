@@ -39,6 +39,10 @@ impl Trial {
         self.members.iter().find(|m| m.plugin.name() == name)?.previous.clone()
     }
 
+    pub(super) fn target(&self, name: &str) -> Option<Target> {
+        self.members.iter().find(|m| m.plugin.name() == name)?.target.clone()
+    }
+
     pub(super) fn is_open(&self) -> bool {
         !self.closed.load(SeqCst)
     }

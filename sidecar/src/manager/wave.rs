@@ -207,7 +207,10 @@ impl<'a> Wave<'a> {
             let group = member.step.group;
             member.work.trial = trials.get(&group).cloned();
             match member.course {
-                Course::Going => entries.extend(manager.arrive(member)),
+                Course::Going => {
+                    manager.end_trial_by_command(&member);
+                    entries.extend(manager.arrive(member));
+                }
                 Course::Dropped => manager.drop_out(member, failures.get(&group)).await,
                 Course::Back => back.entry(group).or_default().push(member.returning()),
             }
@@ -305,6 +308,16 @@ impl Manager {
         plugin.set_wanted(Some(target));
         if self.has_stable(plugin) {
             self.note_missing(plugin);
+        }
+    }
+
+    /// Closes the books on a version that was on trial when something proven, or nothing, was to take its place.
+    fn end_trial_by_command(&self, member: &Member) {
+        let name = member.step.plugin.name();
+        let left = member.base.iter().filter_map(|base| base.target(name));
+        let left: Vec<Target> = left.filter(|_| member.step.new.as_ref().is_none_or(|new| new.stable)).collect();
+        if !left.is_empty() {
+            self.journal.ends(&left, Verdict::Undecided);
         }
     }
 
