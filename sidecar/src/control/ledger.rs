@@ -92,6 +92,17 @@ impl Ledger {
         }
     }
 
+    /// Notes that a target is on trial again with those that it moved with: in their group and of their plan, if the trial of
+    /// one of them is known.
+    pub fn rejoins(&mut self, target: &Target, partners: &[String], moment: Moment) {
+        let Some(partner) = partners.iter().find_map(|name| self.trials.get(name)) else {
+            return self.begins(std::slice::from_ref(target), moment);
+        };
+        let OnTrial { group, plan_generation, .. } = *partner;
+        let trial = OnTrial { attempt: Attempt::of(target), group, plan_generation };
+        self.trials.insert(target.name().to_owned(), trial);
+    }
+
     pub fn ends(&mut self, targets: &[Target]) {
         for target in targets {
             self.trials.remove(target.name());
@@ -315,6 +326,20 @@ mod tests {
         ledger.begins(&[target("c", "c-2")], NOW);
         ledger.died_on_trial(false, NOW);
         assert!(ledger.records().iter().all(|record| record.shared));
+    }
+
+    #[test]
+    fn a_member_that_comes_back_to_its_trial_is_in_its_group_and_plan() {
+        let mut ledger = Ledger::default();
+        ledger.begins(&[target("a", "a-2"), target("b", "b-2")], NOW);
+        let (refused, later) = (target("b", "b-3"), Moment { plan_generation: 8, ..NOW });
+        ledger.begins(std::slice::from_ref(&refused), later);
+        ledger.ends_failed(std::slice::from_ref(&refused), &refused, &failure(), later);
+        ledger.heard(&ledger.records().into_iter().map(|record| record.id).collect::<Vec<_>>());
+        ledger.rejoins(&target("b", "b-2"), &["a".to_owned(), "b".to_owned()], later);
+        ledger.died_on_trial(false, later);
+        let told: Vec<_> = ledger.records().into_iter().map(|r| (r.revision, r.plan_generation, r.shared)).collect();
+        assert_eq!(told, [("a-2".to_owned(), 7, false), ("b-2".to_owned(), 7, false)]);
     }
 
     #[test]

@@ -204,6 +204,11 @@ impl Journal for Arc<Memory> {
         self.change(|ledger| ledger.begins(targets, moment));
     }
 
+    fn rejoins(&self, target: &Target, partners: &[String]) {
+        let moment = self.moment();
+        self.change(|ledger| ledger.rejoins(target, partners, moment));
+    }
+
     fn ends(&self, targets: &[Target], verdict: Verdict<'_>) {
         let moment = self.moment();
         self.change(|ledger| match verdict {
