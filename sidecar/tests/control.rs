@@ -522,6 +522,29 @@ async fn a_plugin_that_becomes_stable_elsewhere_is_not_skipped_here() {
 }
 
 #[tokio::test]
+async fn requests_wait_for_the_set_of_another_host() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let other = |told: Option<Snapshot>| {
+        told.map(|told| Snapshot { host_uid: "other".into(), host: "shop/other".into(), ..told })
+    };
+    let x = version(&sidecar, &Plugin { version: "1.0.0", ..plugin("x") }, Duration::ZERO);
+    let slow = Plugin { version: "2.0.0", behave: "sleep start 3000", ..plugin("y") };
+    let y = version(&sidecar, &slow, Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(7, &x, Some(&x)));
+    sidecar.until("readiness", || operator.runs("x", "1.0.0") && sidecar.http("GET", "/readyz").0 == 200).await;
+
+    operator.says.send_replace(other(snapshot(1, &y, Some(&y))));
+    sidecar.until("a slow start", || sidecar.calls().contains(&"y start".to_owned())).await;
+    assert_eq!(sidecar.http("GET", "/readyz"), (503, "the first plugin set has not run yet".to_owned()));
+    assert_eq!(sidecar.request("/").await, None);
+    assert!(sidecar.get("y").await.is_ok_and(|y| y.status == "running"), "the request waited for y");
+    sidecar.until("readiness", || operator.runs("y", "2.0.0") && sidecar.http("GET", "/readyz").0 == 200).await;
+    assert!(operator.plugin("x").is_none());
+}
+
+#[tokio::test]
 async fn an_instance_that_never_served_is_not_kept_ready() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

@@ -227,6 +227,7 @@ impl Choice {
             fallback: self.fallback,
             held_back: self.held_back,
             newcomers,
+            host_uid: String::new(),
             stable: self.stable,
         }
     }

@@ -91,6 +91,8 @@ impl Follower {
     async fn take_away(&self) {
         let _turn = self.taking.lock().await;
         if let Some(snapshot) = self.memory.snapshot() {
+            // Its plugins protect what those of another host protected: as at the start, nobody passes by them.
+            self.manager.registry().wait_for_host(&snapshot.host_uid);
             self.manager.take_away(desired::allowance(&snapshot)).await;
         }
     }
@@ -144,11 +146,19 @@ impl Follower {
         self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
         self.memory.applies(snapshot.plan_generation);
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
+        let desired = Desired { host_uid: snapshot.host_uid.clone(), ..desired };
         self.tell(snapshot, self.moving(&desired));
         let applied = self.manager.apply(&desired).await;
-        self.note(&desired, &applied);
+        if self.is_followed(snapshot) {
+            self.note(&desired, &applied);
+        }
         self.tell(snapshot, applied.groups.iter().map(|group| self.state(group)).collect());
         Ok(applied)
+    }
+
+    /// Tells whether its host is still the one that this sidecar follows.
+    fn is_followed(&self, snapshot: &Snapshot) -> bool {
+        self.memory.snapshot().is_some_and(|newest| newest.host_uid == snapshot.host_uid)
     }
 
     /// A wrong address leaves what is in force.

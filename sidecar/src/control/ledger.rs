@@ -151,9 +151,11 @@ impl Ledger {
         self.condemned.retain(|_, condemned| plan_generation <= condemned.plan_generation);
     }
 
-    /// Forgets what failed under another host's plans: their generations say nothing about this one's.
+    /// Forgets what failed or is on trial under another host's plans: their generations say nothing about this one's.
     pub fn forgive_all(&mut self) {
         self.condemned.clear();
+        self.failures.clear();
+        self.trials.clear();
     }
 
     /// Closes the trials that the process before this one left open. None of them is tried again, unless the host has no

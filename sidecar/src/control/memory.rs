@@ -255,13 +255,16 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let memory = Memory::open(run.path()).unwrap();
         memory.keep(snapshot(7)).unwrap();
+        let on_trial = target("cache", "cache-2");
         let target = target("auth", "auth-2");
         let failure = Failure::revision(crate::failure::Step::Initialize, "InitializeFailed", "no key");
         memory.ends(std::slice::from_ref(&target), Verdict::Failed(&target, &failure));
         memory.keep(snapshot(7)).unwrap();
-        assert!(memory.read(|ledger| ledger.is_condemned(&target)));
+        memory.begins(&[on_trial]);
+        assert!(memory.read(|ledger| ledger.is_condemned(&target)) && memory.records().len() == 1);
         memory.keep(Snapshot { host_uid: "other".into(), ..snapshot(1) }).unwrap();
-        assert!(memory.read(|ledger| !ledger.is_condemned(&target)));
+        assert!(memory.read(|ledger| !ledger.is_condemned(&target) && ledger.trials().next().is_none()));
+        assert_eq!(memory.records(), []);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Desired {
     /// Groups with one of these stay as they are.
     pub held_back: BTreeMap<String, (Target, HeldBack)>,
     pub newcomers: Newcomers,
+    /// Of the host that desires it; empty where there is none.
+    pub host_uid: String,
     /// Plugins with a stable version: requests do not pass by them while nothing of them runs here.
     pub stable: BTreeSet<String>,
 }
@@ -113,7 +115,7 @@ impl Manager {
         self.mention_held_back(desired);
         self.forget_absent(desired).await;
         self.publish();
-        self.registry.set_ready();
+        self.registry.set_ready_under(&desired.host_uid);
         Applied { groups }
     }
 

@@ -189,7 +189,7 @@ impl Sidecar {
     /// The status that the plugins answer a request with; none: the application would handle it.
     pub(crate) async fn request(&self, path: &str) -> Option<u32> {
         let request = Request { method: "GET".into(), path: path.into(), ..Request::default() };
-        let enter = Enter { request: Some(request), timeout_ms: 5000, ..Enter::default() };
+        let enter = Enter { request: Some(request), timeout_ms: 15_000, ..Enter::default() };
         let frame = AppFrame { frame: Some(app_frame::Frame::Enter(enter)), ..AppFrame::default() };
         let mut client = PipelineClient::new(self.channel().await);
         match client.begin(frame).await.unwrap().into_inner().frame {
