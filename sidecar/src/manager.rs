@@ -20,7 +20,7 @@ mod unload;
 mod wave;
 mod withdraw;
 
-pub use apply::{Applied, Desired, GroupOutcome, GroupResult, HeldBack, Newcomers};
+pub use apply::{Applied, Desired, GroupOutcome, GroupResult, HeldBack, Newcomers, Unknown};
 pub use calls::ManagerError;
 pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;

@@ -135,10 +135,9 @@ impl Readiness {
 
 /// Closed plugins that are part of what should run.
 fn is_down(info: &PluginInfo) -> bool {
-    let Some(target) = &info.target else { return false };
-    let closed = target.assignment.policies.failure_policy == Closed;
-    let wanted = info.state.enabled || info.state.missing || info.state.status == Status::Error;
-    closed && wanted && info.state.status != Status::Running
+    let is_wanted = info.target.is_some() && (info.state.enabled || info.state.status == Status::Error);
+    let is_wanted = is_wanted || info.state.missing;
+    info.failure_policy == Closed && is_wanted && info.state.status != Status::Running
 }
 
 /// How long a plugin may be down; one of which nothing ever served here protects no request.

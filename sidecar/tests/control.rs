@@ -12,7 +12,8 @@ use rockstar_core::{
 };
 use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
-    Allowed, Assignment, FailureRecord, FromInstance, KeepReady, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
+    Allowed, Assignment, FailureRecord, FromInstance, KeepReady, PluginState, Report, RevisionBody, Snapshot,
+    ToInstance, Withdraw,
     control_server::{Control, ControlServer},
     failure_record::Class,
     from_instance,
@@ -519,6 +520,31 @@ async fn a_plugin_that_becomes_stable_elsewhere_is_not_skipped_here() {
     operator.says.send_replace(stable(2, &[&x, &new], &[&x, &new]));
     sidecar.until("the end of readiness", || operator.outcome(2).is_some()).await;
     assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (503, Some(503)));
+}
+
+#[tokio::test]
+async fn an_unknown_revision_holds_back_its_plugin_alone() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let x = version(&sidecar, &Plugin { version: "1.0.0", ..plugin("x") }, Duration::ZERO);
+    let y = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("y") }, Duration::ZERO);
+    let bodies = vec![x.1.clone()];
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x, &y], &[&x, &y]).map(|told| Snapshot { bodies, ..told }));
+    sidecar.until("x 1.0.0", || operator.runs("x", "1.0.0") && operator.outcome(1).is_some()).await;
+    let failures = || operator.failures().into_iter().map(|f| (f.plugin, f.reason)).collect::<Vec<_>>();
+    sidecar.until("a failure", || failures() == [("y".to_owned(), "RevisionUnknown".to_owned())]).await;
+    let told = operator.plugin("y").map(|y| (y.status, y.reason));
+    assert_eq!(told, Some(("error".to_owned(), "RevisionUnknown".to_owned())));
+    assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (503, Some(503)));
+
+    let unread = |told: Snapshot| Snapshot { framework_version: "new".into(), ..told };
+    operator.says.send_replace(stable(2, &[&x, &y], &[&x, &y]).map(unread));
+    sidecar.until("an answer", || operator.outcome(2) == Some(Outcome::Waiting)).await;
+    sidecar.until("a failure", || failures().last().is_some_and(|f| f.1 == "SnapshotUnreadable")).await;
+
+    operator.says.send_replace(stable(3, &[&x, &y], &[&x, &y]));
+    sidecar.until("y 2.0.0", || operator.runs("y", "2.0.0") && sidecar.http("GET", "/readyz").0 == 200).await;
 }
 
 #[tokio::test]

@@ -188,6 +188,12 @@ impl Ledger {
         self.add(entry);
     }
 
+    /// Notes that something could not be read here: nobody's fault, until the operator says something else.
+    pub fn unread(&mut self, plugin: &str, revision: &str, why: (&str, &str), moment: Moment) {
+        let entry = self.entry(plugin, revision, Class::Environment, why, moment);
+        self.add(entry);
+    }
+
     fn entry(
         &self,
         plugin: &str,

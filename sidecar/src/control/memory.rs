@@ -148,6 +148,12 @@ impl Memory {
         self.change(|ledger| ledger.failed(target, failure, moment));
     }
 
+    /// Something of the snapshot that is being applied cannot be read.
+    pub(super) fn unread(&self, plugin: &str, revision: &str, why: (&str, &str)) {
+        let moment = self.moment();
+        self.change(|ledger| ledger.unread(plugin, revision, why, moment));
+    }
+
     pub(super) fn runs(&self, plugin: &str, revision: &str) {
         self.change(|ledger| ledger.runs(plugin, revision));
     }

@@ -12,7 +12,10 @@ use crate::{
     slot::Status,
     target::{self, Target},
 };
-use rockstar_core::resolve::{self, Set};
+use rockstar_core::{
+    assignment::Assignment,
+    resolve::{self, Set},
+};
 use rockstar_proto::plugin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +31,8 @@ pub struct Desired {
     pub fallback: BTreeMap<String, Target>,
     /// Groups with one of these stay as they are.
     pub held_back: BTreeMap<String, (Target, HeldBack)>,
+    /// Nobody here knows what they should run: their groups stay as they are, too.
+    pub unknown: BTreeMap<String, Unknown>,
     pub newcomers: Newcomers,
     /// Of the host that desires it; empty where there is none.
     pub host_uid: String,
@@ -41,6 +46,25 @@ pub struct HeldBack {
     /// CamelCase.
     pub reason: String,
     pub message: String,
+}
+
+impl HeldBack {
+    pub(crate) fn moved_with_failed() -> Self {
+        Self { reason: "MovedWithFailed".to_owned(), message: String::new() }
+    }
+}
+
+/// A plugin whose assigned revision cannot be read here.
+#[derive(Clone, Debug)]
+pub struct Unknown {
+    pub assignment: Assignment,
+    pub why: HeldBack,
+}
+
+impl Desired {
+    fn is_held_back(&self, plugin: &str) -> bool {
+        self.held_back.contains_key(plugin) || self.unknown.contains_key(plugin)
+    }
 }
 
 /// What a plugin that failed with nothing before it means for its instance.
@@ -153,6 +177,14 @@ impl Manager {
                 self.set_aside(&plugin, &why.reason, &why.message);
             }
         }
+        for (name, Unknown { assignment, why }) in &desired.unknown {
+            let plugin = self.plugin_or_new(name, &assignment.policies);
+            if plugin.current().is_none() {
+                plugin.slot().set_policies(assignment.policies.clone());
+                plugin.set_wanted(None);
+                self.set_aside(&plugin, &why.reason, &why.message);
+            }
+        }
     }
 
     /// Leaves a plugin out that has nothing to go back to.
@@ -176,7 +208,7 @@ impl Manager {
             return;
         }
         let named: BTreeSet<&str> = desired.targets.iter().map(Target::name).collect();
-        let is_absent = |name: &str| !named.contains(name) && !desired.held_back.contains_key(name);
+        let is_absent = |name: &str| !named.contains(name) && !desired.is_held_back(name);
         for (name, plugin) in self.all() {
             if is_absent(&name) && plugin.current().is_none() {
                 let mut work = plugin.lock().await;
@@ -219,7 +251,7 @@ impl Manager {
         let by_name: BTreeMap<_, _> = desired.targets.iter().map(|t| (t.name(), t)).collect();
         let fallback = target::set(desired.fallback.values());
         let groups = resolve::change_groups_before(old, new, &fallback);
-        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains_key(p)));
+        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.is_held_back(p)));
         let steps = groups.enumerate().map(|(number, group)| {
             let step = |name: &String| self.step(name, by_name.get(name.as_str()).copied(), desired, number);
             group.plugins.iter().filter_map(step).collect::<Vec<_>>()

@@ -112,7 +112,6 @@ impl Manager {
         // It keeps its lock: the next plan may fetch for minutes before it lets go of it.
         self.events.send(Event::Renewed { plugin: Arc::clone(plugin), work }).await.ok();
     }
-
 }
 
 fn limit(slot: &Slot, allowed: &Allowed) {
