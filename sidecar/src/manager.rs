@@ -20,7 +20,7 @@ mod unload;
 mod wave;
 mod withdraw;
 
-pub use apply::{Applied, Desired, GroupOutcome, GroupResult, HeldBack, Newcomers};
+pub use apply::{Applied, Desired, GroupOutcome, GroupResult, HeldBack, Newcomers, Unknown};
 pub use calls::ManagerError;
 pub use journal::{Journal, LogOnly, Verdict};
 pub use query::PluginInfo;
@@ -43,7 +43,7 @@ use plugin::Plugin;
 use rockstar_core::{assignment::Policies, backends::Backends};
 use semver::Version;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
 };
 use tokio::{
@@ -69,6 +69,8 @@ pub struct Manager {
     incidents: Arc<Incidents>,
     guard: AbortHandle,
     newcomers: Mutex<Newcomers>,
+    /// Plugins of the desired set that have a stable version, whether or not it runs here.
+    stable: Mutex<BTreeSet<String>>,
     /// What the newest plan allows; none: nobody said.
     allowed: watch::Sender<Option<Arc<Allowed>>>,
 }
@@ -96,6 +98,7 @@ impl Manager {
             guard: tokio::spawn(threshold::guard(myself.clone(), Arc::clone(&incidents))).abort_handle(),
             incidents,
             newcomers: Mutex::default(),
+            stable: Mutex::default(),
             allowed: watch::Sender::new(None),
         })
     }
@@ -162,8 +165,11 @@ impl Manager {
     }
 
     fn plugin_or_new(&self, name: &str, policies: &Policies) -> Arc<Plugin> {
-        let slot = || Slot::new(name, policies.clone(), Arc::clone(&self.incidents));
-        let made = || Arc::new(Plugin::new(slot()));
+        let made = || {
+            let slot = Slot::new(name, policies.clone(), Arc::clone(&self.incidents));
+            self.limit(&slot);
+            Arc::new(Plugin::new(slot))
+        };
         Arc::clone(self.plugins.lock().entry(name.to_owned()).or_insert_with(made))
     }
 

@@ -2,18 +2,20 @@
 //! A planned reload is none until its queue's timeout. The decision is pure.
 
 use crate::manager::{Manager, Newcomers, PluginInfo};
-use crate::slot::Status;
+use crate::slot::{Slot, Status};
 use parking_lot::Mutex;
-use rockstar_core::assignment::FailurePolicy;
+use rockstar_core::assignment::FailurePolicy::Closed;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
 /// How long a plugin may be down outside a planned hold.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the operator's word outlives its stream.
+const KEEP_READY_TTL: Duration = Duration::from_secs(60);
 
 /// Remembers since when plugins are down.
 #[derive(Debug, Default)]
@@ -21,12 +23,40 @@ pub struct Readiness {
     down: Mutex<BTreeMap<String, Instant>>,
     /// When the pod began to end, as its kubelet said.
     ending: Mutex<Option<Instant>>,
-    /// The operator's word that most instances have the same failure, so that it helps nobody to leave.
-    keep: AtomicBool,
+    keep: Mutex<KeepReady>,
     served: watch::Sender<bool>,
 }
 
+/// The operator's word that most instances have the same failure, so that it helps nobody to leave.
+#[derive(Debug, Default)]
+struct KeepReady {
+    said: bool,
+    /// When the word of a stream that ended is void.
+    until: Option<Instant>,
+}
+
+impl KeepReady {
+    const fn say(&mut self, said: bool) {
+        *self = Self { said, until: None };
+    }
+
+    /// Begins the time in which an operator may come back; where it has begun before, it goes on.
+    fn end_stream(&mut self, now: Instant) {
+        self.until.get_or_insert(now + KEEP_READY_TTL);
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.said && self.until.is_none_or(|until| now < until)
+    }
+}
+
 impl Readiness {
+    /// `served`: this instance was ready before, under a process before this one.
+    #[must_use]
+    pub fn new(served: bool) -> Self {
+        Self { served: watch::Sender::new(served), ..Self::default() }
+    }
+
     /// The pod begins to end. That alone changes nothing: anybody in the network may say so.
     pub fn drain(&self, now: Instant) {
         self.ending.lock().get_or_insert(now);
@@ -40,20 +70,33 @@ impl Readiness {
     }
 
     pub fn keep(&self, keep: bool) {
-        match (self.keep.swap(keep, SeqCst), keep) {
+        let mut word = self.keep.lock();
+        let before = word.said;
+        word.say(keep);
+        match (before, keep) {
             (false, true) => tracing::warn!("Stays ready by the operator's word: most instances have the same failure"),
             (true, false) => tracing::info!("Is ready by its own plugins' word again"),
             _ => {}
         }
     }
 
+    /// The stream to the operator ended, or there is none: its word holds for a while.
+    pub fn end_stream(&self, now: Instant) {
+        self.keep.lock().end_stream(now);
+    }
+
     /// Reasons against, as the kubelet is told: none while the operator says that it helps nobody to leave.
     pub fn reasons_to_leave(&self, manager: &Manager, now: Instant) -> Vec<String> {
         let reasons = self.reasons(manager, now);
-        let kept = self.keep.load(SeqCst) && *manager.registry().ready().borrow();
-        let reasons = if kept { vec![] } else { reasons };
-        self.note_served(&reasons);
-        reasons
+        if self.keep.lock().holds(now) && self.may_be_kept(manager) { vec![] } else { reasons }
+    }
+
+    /// Tells whether the operator's word counts: where nothing served yet, or requests have no plugin to pass by, whoever
+    /// rolls out the application must see it.
+    fn may_be_kept(&self, manager: &Manager) -> bool {
+        let is_missing = |slot: &Arc<Slot>| slot.state().missing && slot.policies().failure_policy == Closed;
+        let registry = manager.registry();
+        *self.served.borrow() && *registry.ready().borrow() && !registry.slots().values().any(is_missing)
     }
 
     /// Waits until this instance was ready once.
@@ -75,7 +118,8 @@ impl Readiness {
             return vec!["the first plugin set has not run yet".to_owned()];
         }
         let spared = manager.newcomers() == Newcomers::Spared;
-        let list: Vec<_> = manager.list().into_iter().filter(|info| !(spared && info.newcomer)).collect();
+        let is_spared = |info: &PluginInfo| spared && info.newcomer && !info.state.missing;
+        let list: Vec<_> = manager.list().into_iter().filter(|info| !is_spared(info)).collect();
         let mut down = self.down.lock();
         down.retain(|name, _| list.iter().any(|i| i.name == *name && is_down(i)));
         let reasons: Vec<_> = list
@@ -91,16 +135,40 @@ impl Readiness {
 
 /// Closed plugins that are part of what should run.
 fn is_down(info: &PluginInfo) -> bool {
-    let Some(target) = &info.target else { return false };
-    let closed = target.assignment.policies.failure_policy == FailurePolicy::Closed;
-    let wanted = info.state.enabled || info.state.status == Status::Error;
-    closed && wanted && info.state.status != Status::Running
+    let is_wanted = info.target.is_some() && (info.state.enabled || info.state.status == Status::Error);
+    let is_wanted = is_wanted || info.state.missing;
+    info.failure_policy == Closed && is_wanted && info.state.status != Status::Running
 }
 
+/// How long a plugin may be down; one of which nothing ever served here protects no request.
 fn patience(info: &PluginInfo) -> Duration {
     let planned = matches!(info.state.status, Status::Loading | Status::Initialized);
     match &info.target {
+        _ if info.state.missing => Duration::ZERO,
         Some(target) if planned => target.assignment.policies.reload.queue.timeout.max(PATIENCE),
         _ => PATIENCE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_to_stay_ready_holds_while_the_stream_does_and_a_minute_longer() {
+        let (mut word, now) = (KeepReady::default(), Instant::now());
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert!(!word.holds(now));
+        word.say(true);
+        assert!(word.holds(at(3600)));
+        word.end_stream(at(3600));
+        // What cannot connect ends no stream of which anybody heard anything.
+        word.end_stream(at(3650));
+        assert!(word.holds(at(3659)) && !word.holds(at(3660)));
+        word.say(true);
+        assert!(word.holds(at(9999)), "it is said anew on the next stream");
+        word.say(false);
+        word.end_stream(at(9999));
+        assert!(!word.holds(at(9999)));
     }
 }

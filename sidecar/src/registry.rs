@@ -8,6 +8,7 @@ pub use audience::{Audience, Listener};
 use crate::slot::Slot;
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ pub struct Registry {
     version: watch::Sender<u64>,
     /// True once the first set ran; until then exchanges wait.
     ready: watch::Sender<bool>,
+    /// The uid of the host whose set has to run; empty where there is none.
+    host: Mutex<String>,
     audience: Audience,
 }
 
@@ -30,6 +33,7 @@ impl Default for Registry {
             slots: ArcSwap::default(),
             version: watch::Sender::new(1),
             ready: watch::Sender::new(false),
+            host: Mutex::default(),
             audience: Audience::default(),
         }
     }
@@ -69,6 +73,22 @@ impl Registry {
 
     pub fn set_ready(&self) {
         self.ready.send_replace(true);
+    }
+
+    /// Exchanges wait for a set of this host, unless one ran already.
+    pub fn wait_for_host(&self, uid: &str) {
+        let mut host = self.host.lock();
+        if *host != uid {
+            uid.clone_into(&mut host);
+            self.ready.send_replace(false);
+        }
+    }
+
+    /// A set of this host ran. That of a host which is not followed any more lets nobody in.
+    pub fn set_ready_under(&self, uid: &str) {
+        if *self.host.lock() == uid {
+            self.set_ready();
+        }
     }
 
     /// Who must have seen a version before its plugins count as running.

@@ -10,19 +10,16 @@ use rockstar_core::{
     revision,
     termination::Termination,
 };
-use rockstar_proto::app::{
-    AppFrame, Enter, LoadRequest, PluginName, SetErrorThresholdRequest, app_frame, host_frame,
-    pipeline_client::PipelineClient,
-};
+use rockstar_proto::app::{LoadRequest, PluginName, SetErrorThresholdRequest};
 use rockstar_proto::control::{
-    Assignment, FailureRecord, FromInstance, PluginState, Report, RevisionBody, Snapshot, ToInstance, Withdraw,
+    Allowed, Assignment, FailureRecord, FromInstance, KeepReady, PluginState, Report, RevisionBody, Snapshot,
+    ToInstance, Withdraw,
     control_server::{Control, ControlServer},
     failure_record::Class,
     from_instance,
     group_state::Outcome,
     to_instance,
 };
-use rockstar_proto::types::Request;
 use std::{path::Path, sync::Arc, time::Duration};
 use support::{Plugin, Sidecar, plugin};
 use tokio::{
@@ -40,6 +37,7 @@ struct Operator {
     heard: Arc<Mutex<Vec<from_instance::Message>>>,
     says: watch::Sender<Option<Snapshot>>,
     withdraws: watch::Sender<Option<Withdraw>>,
+    keeps: watch::Sender<bool>,
 }
 
 #[async_trait]
@@ -50,7 +48,7 @@ impl Control for Operator {
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer secret");
         let (outbox, stream) = mpsc::channel(16);
         let (mut inbox, heard, mut says) = (request.into_inner(), Arc::clone(&self.heard), self.says.subscribe());
-        let mut withdraws = self.withdraws.subscribe();
+        let (mut withdraws, mut keeps) = (self.withdraws.subscribe(), self.keeps.subscribe());
         tokio::spawn(async move {
             says.mark_changed();
             loop {
@@ -61,6 +59,11 @@ impl Control for Operator {
                     },
                     _ = withdraws.changed() => {
                         let message = withdraws.borrow_and_update().clone().map(to_instance::Message::Withdraw);
+                        outbox.send(Ok(ToInstance { message })).await.ok();
+                    }
+                    _ = keeps.changed() => {
+                        let keep = KeepReady { keep: *keeps.borrow_and_update() };
+                        let message = Some(to_instance::Message::KeepReady(keep));
                         outbox.send(Ok(ToInstance { message })).await.ok();
                     }
                     _ = says.changed() => {
@@ -78,8 +81,12 @@ impl Control for Operator {
 impl Operator {
     fn serve(directory: &Path) -> Self {
         std::fs::write(directory.join("token"), "secret\n").unwrap();
-        let operator =
-            Self { heard: Arc::default(), says: watch::Sender::new(None), withdraws: watch::Sender::new(None) };
+        let operator = Self {
+            heard: Arc::default(),
+            says: watch::Sender::new(None),
+            withdraws: watch::Sender::new(None),
+            keeps: watch::Sender::new(false),
+        };
         let listener = UnixListener::bind(directory.join("control.sock")).unwrap();
         let server = Server::builder().add_service(ControlServer::new(operator.clone()));
         tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
@@ -330,6 +337,29 @@ async fn a_sidecar_that_dies_on_trial_boots_the_fallback_without_its_operator() 
 }
 
 #[tokio::test]
+async fn a_trial_that_the_operator_ends_is_not_to_blame_for_a_later_end() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::from_secs(300));
+    let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    operator.says.send_replace(snapshot(3, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0 again", || operator.runs("p", "1.0.0")).await;
+
+    sidecar.signal("-KILL");
+    sidecar.exit().await;
+    sidecar.until("no process", || sidecar.processes().is_empty()).await;
+    operator.heard.lock().clear();
+    sidecar.start_as(&ARGUMENTS);
+    sidecar.until("a restart", || operator.runs("p", "1.0.0")).await;
+    assert_eq!(operator.failures(), []);
+}
+
+#[tokio::test]
 async fn a_crash_in_the_grace_period_goes_back() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());
@@ -342,6 +372,26 @@ async fn a_crash_in_the_grace_period_goes_back() {
     sidecar.until("a failure", || !operator.failures().is_empty()).await;
     assert_eq!(operator.failures()[0].reason, "CrashedInGracePeriod");
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+}
+
+#[tokio::test]
+async fn a_stable_version_that_crashes_in_its_grace_period_is_started_again() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    operator.says.send_replace(snapshot(3, &v2, Some(&v2)));
+    sidecar.until("the promotion", || operator.outcome(3).is_some()).await;
+    let [pid] = &sidecar.processes()[..] else { panic!("one process: {:?}", sidecar.processes()) };
+    assert!(std::process::Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    sidecar.until("a start", || operator.plugin("p").is_some_and(|p| p.restarts == 1 || p.version == "1.0.0")).await;
+    sidecar.until("p 1.1.0 again", || operator.runs("p", "1.1.0")).await;
+    assert_eq!(operator.failures(), []);
 }
 
 #[tokio::test]
@@ -409,18 +459,6 @@ async fn a_newcomer_that_fails_leaves_its_instance_as_it_was_and_is_forgotten() 
     sidecar.until("an end", || operator.report().is_some_and(|r| r.plan_generation == 3 && r.plugins.len() == 1)).await;
 }
 
-/// What an application's request is answered with before it reaches the application; None: it goes on.
-async fn answered(sidecar: &Sidecar) -> Option<u32> {
-    let request = Request { method: "GET".into(), path: "/hello".into(), ..Request::default() };
-    let enter = Enter { request: Some(request), ..Enter::default() };
-    let frame = AppFrame { id: 1, frame: Some(app_frame::Frame::Enter(enter)), ..AppFrame::default() };
-    let begun = PipelineClient::new(sidecar.channel().await).begin(frame).await.unwrap().into_inner();
-    match begun.frame {
-        Some(host_frame::Frame::Answer(answer)) => Some(answer.status),
-        _ => None,
-    }
-}
-
 #[tokio::test]
 async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
     let mut sidecar = Sidecar::new(&[]);
@@ -437,12 +475,118 @@ async fn a_closed_plugin_that_fails_in_the_first_set_is_not_skipped() {
     let ready = || operator.report().is_some_and(|report| report.ready);
     sidecar.until("no readiness", || operator.outcome(1).is_some() && !ready()).await;
     sidecar.until("a refusal", || sidecar.http("GET", "/readyz").0 == 503).await;
-    assert_eq!(answered(&sidecar).await, Some(503));
+    assert_eq!(sidecar.request("/hello").await, Some(503));
 
     let fallback = vec![v1.0.clone()];
     operator.says.send_replace(several(2, &[&v1]).map(|told| Snapshot { fallback, ..told }));
     sidecar.until("readiness", || ready() && sidecar.http("GET", "/readyz").0 == 200).await;
-    assert_eq!(answered(&sidecar).await, None);
+    assert_eq!(sidecar.request("/hello").await, None);
+}
+
+#[tokio::test]
+async fn a_stable_closed_plugin_that_does_not_come_up_is_not_skipped() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", "fail initialize no key"), Duration::ZERO);
+    let v2 = version(&sidecar, &p("2.0.0", ""), Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    // While it is tried again and again, it is loading most of the time.
+    let readyz = || sidecar.http("GET", "/readyz").0;
+    let tries = || sidecar.calls().iter().filter(|call| *call == "p initialize v1.0.0").count();
+    sidecar.until_log("admin on http://").await;
+    let failed_often = || {
+        assert_eq!(readyz(), 503);
+        operator.outcome(1) == Some(Outcome::RolledBack) && tries() > 3
+    };
+    sidecar.until("tries", failed_often).await;
+    assert_eq!(sidecar.request("/").await, Some(503));
+    assert!(operator.report().is_some_and(|report| !report.ready && !report.served));
+
+    operator.says.send_replace(snapshot(2, &v2, Some(&v2)));
+    sidecar.until("readiness", || operator.runs("p", "2.0.0") && readyz() == 200).await;
+    assert_eq!(sidecar.request("/").await, None);
+}
+
+#[tokio::test]
+async fn a_plugin_that_becomes_stable_elsewhere_is_not_skipped_here() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let x = version(&sidecar, &plugin("x"), Duration::ZERO);
+    let new = Plugin { version: "2.0.0", behave: "fail initialize no key", ..plugin("new") };
+    let new = version(&sidecar, &new, Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x, &new], &[&x]));
+    sidecar.until("the failure", || operator.outcome(1).is_some() && !operator.failures().is_empty()).await;
+    assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (200, None));
+    operator.says.send_replace(stable(2, &[&x, &new], &[&x, &new]));
+    sidecar.until("the end of readiness", || operator.outcome(2).is_some()).await;
+    assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (503, Some(503)));
+}
+
+#[tokio::test]
+async fn an_unknown_revision_holds_back_its_plugin_alone() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let x = version(&sidecar, &Plugin { version: "1.0.0", ..plugin("x") }, Duration::ZERO);
+    let y = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("y") }, Duration::ZERO);
+    let bodies = vec![x.1.clone()];
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x, &y], &[&x, &y]).map(|told| Snapshot { bodies, ..told }));
+    sidecar.until("x 1.0.0", || operator.runs("x", "1.0.0") && operator.outcome(1).is_some()).await;
+    let failures = || operator.failures().into_iter().map(|f| (f.plugin, f.reason)).collect::<Vec<_>>();
+    sidecar.until("a failure", || failures() == [("y".to_owned(), "RevisionUnknown".to_owned())]).await;
+    let told = operator.plugin("y").map(|y| (y.status, y.reason));
+    assert_eq!(told, Some(("error".to_owned(), "RevisionUnknown".to_owned())));
+    assert_eq!((sidecar.http("GET", "/readyz").0, sidecar.request("/").await), (503, Some(503)));
+
+    let unread = |told: Snapshot| Snapshot { framework_version: "new".into(), ..told };
+    operator.says.send_replace(stable(2, &[&x, &y], &[&x, &y]).map(unread));
+    sidecar.until("an answer", || operator.outcome(2) == Some(Outcome::Waiting)).await;
+    sidecar.until("a failure", || failures().last().is_some_and(|f| f.1 == "SnapshotUnreadable")).await;
+
+    operator.says.send_replace(stable(3, &[&x, &y], &[&x, &y]));
+    sidecar.until("y 2.0.0", || operator.runs("y", "2.0.0") && sidecar.http("GET", "/readyz").0 == 200).await;
+}
+
+#[tokio::test]
+async fn requests_wait_for_the_set_of_another_host() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let other = |told: Option<Snapshot>| {
+        told.map(|told| Snapshot { host_uid: "other".into(), host: "shop/other".into(), ..told })
+    };
+    let x = version(&sidecar, &Plugin { version: "1.0.0", ..plugin("x") }, Duration::ZERO);
+    let slow = Plugin { version: "2.0.0", behave: "sleep start 3000", ..plugin("y") };
+    let y = version(&sidecar, &slow, Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(7, &x, Some(&x)));
+    sidecar.until("readiness", || operator.runs("x", "1.0.0") && sidecar.http("GET", "/readyz").0 == 200).await;
+
+    operator.says.send_replace(other(snapshot(1, &y, Some(&y))));
+    sidecar.until("a slow start", || sidecar.calls().contains(&"y start".to_owned())).await;
+    assert_eq!(sidecar.http("GET", "/readyz"), (503, "the first plugin set has not run yet".to_owned()));
+    assert_eq!(sidecar.request("/").await, None);
+    assert!(sidecar.get("y").await.is_ok_and(|y| y.status == "running"), "the request waited for y");
+    sidecar.until("readiness", || operator.runs("y", "2.0.0") && sidecar.http("GET", "/readyz").0 == 200).await;
+    assert!(operator.plugin("x").is_none());
+}
+
+#[tokio::test]
+async fn an_instance_that_never_served_is_not_kept_ready() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", "fail initialize no key"), Duration::ZERO);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, None).map(|told| Snapshot { first_set: true, ..told }));
+    sidecar.until("the failure", || operator.outcome(1).is_some() && !operator.failures().is_empty()).await;
+    operator.keeps.send_replace(true);
+    sidecar.until_log("Stays ready by the operator's word").await;
+    assert_eq!(sidecar.http("GET", "/readyz").0, 503);
+    let next = operator.heard.lock().len() + 1;
+    operator.says.send_replace(snapshot(2, &v1, None).map(|told| Snapshot { first_set: true, ..told }));
+    sidecar.until("another report", || operator.outcome(2).is_some() && operator.heard.lock().len() > next).await;
+    assert!(operator.report().is_some_and(|report| !report.served && !report.ready));
 }
 
 /// A stable set of two, of which the second is moving to a version whose Start takes 50 s.
@@ -494,17 +638,137 @@ async fn a_withdrawn_permission_is_gone_while_another_plugin_starts() {
 }
 
 #[tokio::test]
+async fn a_version_on_trial_that_loses_a_permission_is_not_proven_by_its_restart() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let mut v2 = version(&sidecar, &p("2.0.0", ""), Duration::from_secs(300));
+    v2.0.permissions.push("network".into());
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 2.0.0", || operator.runs("p", "2.0.0")).await;
+    let permissions = vec![Allowed { plugin: "p".into(), permissions: vec!["filesystem".into()] }];
+    operator.withdraws.send_replace(Some(Withdraw { permissions, ..Withdraw::default() }));
+    let restarted = || operator.plugin("p").filter(|p| p.restarts == 1 && p.status == "running");
+    sidecar.until("another process", || restarted().is_some()).await;
+    assert_eq!(restarted().map(|p| (p.version, p.proven)), Some(("2.0.0".to_owned(), false)));
+}
+
+/// Has the copy of a version that the sidecar runs behave in another way.
+fn change_copy(sidecar: &Sidecar, version: &str, behave: &str) {
+    let manifests = walk(&sidecar.path().join("data")).into_iter().filter(|file| file.ends_with("plugin.yaml"));
+    let is_wanted = |file: &std::path::PathBuf| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| line == format!("version: {version}"))
+    };
+    let copies: Vec<_> = manifests.filter(is_wanted).collect();
+    assert!(!copies.is_empty(), "no copy of {version}");
+    copies.iter().for_each(|copy| std::fs::write(copy.with_file_name("behave"), behave).unwrap());
+}
+
+/// All files below a directory.
+fn walk(directory: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.flat_map(|e| if e.path().is_dir() { walk(&e.path()) } else { vec![e.path()] }).collect()
+}
+
+#[tokio::test]
+async fn a_version_that_comes_back_late_to_its_trial_is_not_proven() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let grace = Duration::from_secs(4);
+    let v1 = version(&sidecar, &p("1.0.0", ""), grace);
+    let mut v2 = version(&sidecar, &p("2.0.0", ""), grace);
+    let mut policies: Policies = serde_json::from_slice(&v2.0.policies_json).unwrap();
+    policies.crash_budget.max_crashes = 50;
+    v2.0.policies_json = serde_json::to_vec(&policies).unwrap().into();
+    let v3 = version(&sidecar, &p("3.0.0", "fail initialize no key"), grace);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("p 2.0.0", || operator.runs("p", "2.0.0")).await;
+    change_copy(&sidecar, "2.0.0", "fail initialize not now");
+    operator.says.send_replace(snapshot(3, &v3, Some(&v1)));
+    // The pauses between seven tries are longer than the grace period.
+    let tries = || sidecar.calls().iter().filter(|call| *call == "p initialize v2.0.0").count();
+    sidecar.until("no way back", || tries() > 7).await;
+    change_copy(&sidecar, "2.0.0", "");
+    let proven = || operator.plugin("p").filter(|p| p.version == "2.0.0" && p.status == "running").map(|p| p.proven);
+    sidecar.until("p 2.0.0 again", || proven().is_some()).await;
+    assert_eq!(proven(), Some(false));
+    sidecar.until("proof", || proven() == Some(true)).await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_new_here_begins_under_the_newest_limits() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let manifest = "config: {level: {type: string, default: low}}";
+    let slow = Plugin { manifest, behave: "sleep on_config_change 2000", ..plugin("x") };
+    let mut x = version(&sidecar, &slow, Duration::ZERO);
+    let mut new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
+    new.0.permissions.push("network".into());
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&x], &[&x]));
+    sidecar.until("x 1.0.0", || operator.runs("x", "1.0.0")).await;
+    x.0.config = Some((&serde_json::Map::from_iter([("level".to_owned(), "loud".into())])).into());
+    operator.says.send_replace(stable(2, &[&x, &new], &[&x]));
+    let asked = || sidecar.calls().iter().any(|call| call.starts_with("x on_config_change"));
+    sidecar.until("a change that takes long", asked).await;
+    let permissions = vec![Allowed { plugin: "new".into(), permissions: vec!["filesystem".into()] }];
+    operator.withdraws.send_replace(Some(Withdraw { permissions, ..Withdraw::default() }));
+    sidecar.until("new 2.0.0", || operator.runs("new", "2.0.0")).await;
+    // Without limits its start would have been given up first.
+    assert!(!sidecar.log().contains("Failed to load plugin: new"), "{}", sidecar.log());
+    assert_eq!((operator.plugin("new").map(|new| new.restarts), operator.failures().len()), (Some(0), 0));
+}
+
+/// The same version, at a server that the test plays.
+fn fetched_from(server: &TcpListener, mut version: (Assignment, RevisionBody)) -> (Assignment, RevisionBody) {
+    let mut body: serde_json::Value = serde_json::from_slice(&version.1.body_json).unwrap();
+    let url = format!("http://{}/new", server.local_addr().unwrap());
+    body["source"] = serde_json::json!({"http": {"url": url, "sha256": "0".repeat(64)}});
+    version.1.body_json = serde_json::to_vec(&body).unwrap().into();
+    version
+}
+
+#[tokio::test]
+async fn a_plugin_that_loses_a_permission_serves_while_another_version_of_it_is_fetched() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let mut v2 = fetched_from(&silent, version(&sidecar, &p("2.0.0", ""), Duration::ZERO));
+    for told in [&mut v1, &mut v2] {
+        told.0.permissions.push("network".into());
+    }
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    let _first = timeout(Duration::from_secs(20), silent.accept()).await.unwrap().unwrap();
+    for told in [&mut v1, &mut v2] {
+        told.0.permissions.retain(|permission| permission != "network");
+    }
+    operator.says.send_replace(snapshot(3, &v2, Some(&v1)));
+    let _second = timeout(Duration::from_secs(20), silent.accept()).await.unwrap().unwrap();
+    let started = || sidecar.calls().iter().filter(|call| *call == "p start").count();
+    sidecar.until("another process", || operator.runs("p", "1.0.0") && started() == 2).await;
+    assert_eq!((operator.plugin("p").map(|p| p.restarts), operator.failures().len()), (Some(1), 0));
+}
+
+#[tokio::test]
 async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
     let v2 = version(&sidecar, &p("1.1.0", ""), Duration::ZERO);
-    let mut new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
-    let mut body: serde_json::Value = serde_json::from_slice(&new.1.body_json).unwrap();
-    let url = format!("http://{}/new", silent.local_addr().unwrap());
-    body["source"] = serde_json::json!({"http": {"url": url, "sha256": "0".repeat(64)}});
-    new.1.body_json = serde_json::to_vec(&body).unwrap().into();
+    let new = version(&sidecar, &Plugin { version: "2.0.0", ..plugin("new") }, Duration::ZERO);
+    let new = fetched_from(&silent, new);
     sidecar.start_as(&ARGUMENTS);
     operator.says.send_replace(stable(1, &[&v1], &[&v1]));
     sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;

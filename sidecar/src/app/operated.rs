@@ -34,7 +34,7 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     let memory = Memory::open(&paths.run)?;
     let Core { manager, framework, .. } = Core::new(arguments, &paths, Box::new(Arc::clone(&memory)))?;
     let (host, told) = watch::channel(String::new());
-    let readiness = Arc::new(Readiness::default());
+    let readiness = Arc::new(Readiness::new(memory.served()));
     let token = Token::create(&paths.run).map_err(|cause| AppError::Prepare { what: "the admin token", cause })?;
     let authority = Authority::Operator(told);
     let token = Some(Arc::new(token));

@@ -112,6 +112,7 @@ impl Endpoint {
                 }
                 Err(error) => tracing::warn!("no stream to the operator, going on with what is known: {error}"),
             }
+            readiness.end_stream(std::time::Instant::now());
             backoff = if began.elapsed() >= HEALTHY { FIRST_BACKOFF } else { (backoff * 2).min(LAST_BACKOFF) };
             let limit = if moved.is_some() { FIRST_BACKOFF } else { backoff };
             sleep(rand::rng().random_range(Duration::ZERO..=limit)).await;

@@ -3,7 +3,7 @@
 use super::ledger::Ledger;
 use crate::{
     configuration::Configuration,
-    manager::{Allowed, Desired, HeldBack, Newcomers},
+    manager::{Allowed, Desired, HeldBack, Newcomers, Unknown},
     target::Target,
 };
 use rockstar_core::{
@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
 };
 
-/// A snapshot of which nothing is applied.
+/// Why a snapshot, or what it says of one plugin, cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     #[error("revision {0} is assigned, but neither sent nor known here")]
@@ -31,11 +31,31 @@ pub enum SnapshotError {
     Framework(String),
 }
 
+impl SnapshotError {
+    /// Tells whether the rest of the snapshot can be applied all the same.
+    const fn is_of_revision(&self) -> bool {
+        matches!(self, Self::NoBody(_) | Self::Body { .. })
+    }
+
+    /// Tells whether the plugin is to blame, or no single one is.
+    #[must_use]
+    pub fn concerns(&self, name: &str) -> bool {
+        match self {
+            Self::Policies { plugin, .. } => plugin == name,
+            _ => true,
+        }
+    }
+}
+
 /// The target and the stable set of a snapshot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sets {
     pub target: Vec<Target>,
     pub fallback: BTreeMap<String, Target>,
+    /// Plugins of the target whose revision cannot be read here.
+    pub unknown: BTreeMap<String, Unknown>,
+    /// Plugins with a stable version, also where that cannot be read.
+    pub stable: BTreeSet<String>,
     /// The host has no stable set.
     pub first_set: bool,
 }
@@ -122,12 +142,31 @@ pub fn sets(snapshot: &Snapshot) -> Result<Sets, SnapshotError> {
     let stable: BTreeSet<(&str, &str)> =
         snapshot.fallback.iter().map(|a| (a.plugin.as_str(), a.revision.as_str())).collect();
     let read = |told: &Told| target(told, &bodies, stable.contains(&(told.plugin.as_str(), told.revision.as_str())));
-    let fallback = snapshot.fallback.iter().map(|told| Ok((told.plugin.clone(), read(told)?)));
-    Ok(Sets {
-        target: snapshot.target.iter().map(read).collect::<Result<_, _>>()?,
-        fallback: fallback.collect::<Result<_, _>>()?,
-        first_set: snapshot.first_set,
-    })
+    let names = snapshot.fallback.iter().map(|told| told.plugin.clone());
+    let mut sets = Sets { stable: names.collect(), first_set: snapshot.first_set, ..Sets::default() };
+    for told in &snapshot.target {
+        match read(told) {
+            Ok(target) => sets.target.push(target),
+            Err(error) if error.is_of_revision() => {
+                sets.unknown.insert(told.plugin.clone(), unknown(told, &error)?);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for told in &snapshot.fallback {
+        match read(told) {
+            Ok(target) => drop(sets.fallback.insert(told.plugin.clone(), target)),
+            // There is no way back to it.
+            Err(error) if error.is_of_revision() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sets)
+}
+
+fn unknown(told: &Told, error: &SnapshotError) -> Result<Unknown, SnapshotError> {
+    let why = HeldBack { reason: "RevisionUnknown".to_owned(), message: error.to_string() };
+    Ok(Unknown { assignment: assignment(told)?, why })
 }
 
 /// Addresses of engines; what is left out is embedded.
@@ -156,14 +195,14 @@ pub fn configuration(snapshot: &Snapshot) -> Configuration {
     Configuration::Values(told.map(rockstar_proto::types::Map::to_json).unwrap_or_default())
 }
 
-/// Chooses what should run. What failed here is replaced by its stable revision, together with those that do not fit the
-/// stable one; where there is none, its group stays as it is.
+/// Chooses what should run. What failed here, or cannot be read, is replaced by its stable revision, together with those
+/// that do not fit the stable one; where there is none, its group stays as it is.
 #[must_use]
 pub fn desired(sets: Sets, ledger: &Ledger) -> Desired {
     let first = if sets.first_set { Newcomers::Required } else { Newcomers::Spared };
     let mut choice = Choice::new(sets, ledger);
     while let Some(misfit) = choice.misfit() {
-        choice.replace(misfit, HeldBack { reason: "MovedWithFailed".to_owned(), message: String::new() });
+        choice.replace(misfit, HeldBack::moved_with_failed());
     }
     choice.desired(first)
 }
@@ -172,6 +211,10 @@ pub fn desired(sets: Sets, ledger: &Ledger) -> Desired {
 struct Choice {
     fallback: BTreeMap<String, Target>,
     targets: Vec<Target>,
+    /// Plugins of which nothing can be read.
+    unknown: BTreeMap<String, Unknown>,
+    /// Plugins with a stable version.
+    stable: BTreeSet<String>,
     /// None: it is held back.
     chosen: Vec<Option<Target>>,
     held_back: BTreeMap<String, (Target, HeldBack)>,
@@ -180,13 +223,22 @@ struct Choice {
 }
 
 impl Choice {
-    fn new(sets: Sets, ledger: &Ledger) -> Self {
+    fn new(mut sets: Sets, ledger: &Ledger) -> Self {
+        let unfit = unfit(&sets);
+        let known = sets.unknown.keys().filter_map(|name| sets.fallback.get(name).cloned());
+        sets.target.extend(known);
+        sets.unknown.retain(|name, _| !sets.fallback.contains_key(name));
+        let Sets { unknown, stable: with_stable, .. } = sets;
         let stable: Vec<_> = sets.target.iter().map(|target| sets.fallback.get(target.name())).collect();
         let mut needs = met_needs(&sets.target.iter().map(Some).collect::<Vec<_>>());
         needs.extend(met_needs(&stable));
         let chosen = sets.target.iter().cloned().map(Some).collect();
-        let mut choice =
-            Self { fallback: sets.fallback, targets: sets.target, chosen, held_back: BTreeMap::new(), needs };
+        let (fallback, targets) = (sets.fallback, sets.target);
+        let (stable, held_back) = (with_stable, BTreeMap::new());
+        let mut choice = Self { fallback, targets, unknown, stable, chosen, held_back, needs };
+        for position in unfit {
+            choice.replace(position, HeldBack::moved_with_failed());
+        }
         for position in 0..choice.targets.len() {
             if let Some((reason, message)) = ledger.verdict(&choice.targets[position]) {
                 choice.replace(position, HeldBack { reason: reason.to_owned(), message: message.to_owned() });
@@ -222,9 +274,23 @@ impl Choice {
             targets: self.chosen.into_iter().flatten().collect(),
             fallback: self.fallback,
             held_back: self.held_back,
+            unknown: self.unknown,
             newcomers,
+            host_uid: String::new(),
+            stable: self.stable,
         }
     }
+}
+
+/// Positions of those on trial that need of a plugin what its stable version is not, while nobody can tell whether its new
+/// one is.
+fn unfit(sets: &Sets) -> Vec<usize> {
+    let is_unfit = |target: &Target| {
+        let needs = target.body.manifest.dependencies.iter().map(|dependency| dependency.name.as_str());
+        let mut unread = needs.filter(|name| sets.unknown.contains_key(*name));
+        !target.stable && unread.any(|name| !meets(target, name, sets.fallback.get(name)))
+    };
+    (0..sets.target.len()).filter(|position| is_unfit(&sets.target[*position])).collect()
 }
 
 /// Who needs whom, by position, as far as the set meets it.
@@ -381,8 +447,27 @@ pub(super) mod tests {
         assert_eq!(sets.target[0].assignment.revision.0, "a-2");
         assert!(!sets.target[0].stable && sets.fallback["a"].stable);
         assert_eq!(complete(snapshot(&["a-2"], &["a-2"], &[]), Some(&new)).bodies.len(), 1);
-        let error = super::sets(&snapshot(&["a-3"], &["a-1"], &["a-1"])).unwrap_err();
-        assert_eq!(error.to_string(), "revision a-3 is assigned, but neither sent nor known here");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_held_back_and_the_rest_is_not() {
+        let nothing = Ledger::default();
+        let mut told = snapshot(&["a-2", "b-2", "c-2"], &["a-2", "b-1"], &["b-2", "b-1", "c-2"]);
+        let desired = |told: &Snapshot| desired(sets(told).unwrap(), &nothing);
+        let why = "revision a-2 is assigned, but neither sent nor known here";
+        let unknown = &desired(&told).unknown["a"];
+        assert_eq!((unknown.why.reason.as_str(), unknown.why.message.as_str()), ("RevisionUnknown", why));
+        assert!(desired(&told).stable.contains("a"), "requests do not pass by it");
+        assert_eq!(chosen(&told, &nothing), (vec!["b-2".to_owned(), "c-2".to_owned()], vec![]));
+
+        // What is stable takes its place, and those that do not fit it stay behind.
+        told.bodies[0].body_json = b"{}".to_vec().into();
+        told.bodies[2] = body("c-2", &json!([{"name": "b", "version": ">=2.0.0"}]));
+        assert!(desired(&told).unknown.keys().eq(["a"]));
+        assert_eq!(chosen(&told, &nothing), (vec!["b-1".to_owned()], vec!["c".to_owned()]));
+
+        told.target[0].policies_json = b"x".to_vec().into();
+        assert!(sets(&told).unwrap_err().concerns("a"), "nothing of it is applied");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     failure::{Class, Failure, Step},
     framework::Framework,
-    manager::{Applied, Desired, GroupOutcome, GroupResult, Manager, OVERTAKEN, WITHDRAWN},
+    manager::{Applied, Desired, GroupOutcome, GroupResult, Manager, OVERTAKEN, Unknown, WITHDRAWN},
     slot::Status,
     target::Target,
 };
@@ -91,6 +91,8 @@ impl Follower {
     async fn take_away(&self) {
         let _turn = self.taking.lock().await;
         if let Some(snapshot) = self.memory.snapshot() {
+            // Its plugins protect what those of another host protected: as at the start, nobody passes by them.
+            self.manager.registry().wait_for_host(&snapshot.host_uid);
             self.manager.take_away(desired::allowance(&snapshot)).await;
         }
     }
@@ -126,6 +128,7 @@ impl Follower {
             Ok(applied) => retries(snapshot, &applied),
             Err(error) => {
                 tracing::error!("plan {} of {} is not applied: {error}", snapshot.plan_generation, snapshot.host);
+                self.tell_unread(snapshot, &error);
                 None
             }
         }
@@ -143,12 +146,44 @@ impl Follower {
         let (configuration, strict) = (desired::configuration(snapshot), snapshot.sandbox == "Required");
         self.framework.backends.apply(&snapshot.host, &addresses, configuration, strict);
         self.memory.applies(snapshot.plan_generation);
+        let unknown = sets.unknown.clone();
         let desired = self.memory.read(|ledger| desired::desired(sets, ledger));
+        let desired = Desired { host_uid: snapshot.host_uid.clone(), ..desired };
         self.tell(snapshot, self.moving(&desired));
         let applied = self.manager.apply(&desired).await;
-        self.note(&desired, &applied);
-        self.tell(snapshot, applied.groups.iter().map(|group| self.state(group)).collect());
+        if self.is_followed(snapshot) {
+            self.note(&desired, &applied);
+        }
+        let groups = applied.groups.iter().map(|group| self.state(group));
+        self.tell(snapshot, groups.chain(unknown.iter().map(|(_, unknown)| self.waiting(unknown))).collect());
         Ok(applied)
+    }
+
+    /// Tells whether its host is still the one that this sidecar follows.
+    fn is_followed(&self, snapshot: &Snapshot) -> bool {
+        self.memory.snapshot().is_some_and(|newest| newest.host_uid == snapshot.host_uid)
+    }
+
+    /// Says that a plugin waits for a revision that can be read.
+    fn waiting(&self, Unknown { assignment, why }: &Unknown) -> GroupState {
+        self.memory.unread(&assignment.plugin, &assignment.revision.0, (&why.reason, &why.message));
+        self.waits(vec![assignment.plugin.clone()])
+    }
+
+    /// Says that all plugins of a snapshot wait for one that can be read.
+    fn tell_unread(&self, snapshot: &Snapshot, error: &SnapshotError) {
+        let Some(told) = snapshot.target.iter().chain(&snapshot.fallback).find(|told| error.concerns(&told.plugin))
+        else {
+            return;
+        };
+        self.memory.applies(snapshot.plan_generation);
+        self.memory.unread(&told.plugin, &told.revision, ("SnapshotUnreadable", &error.to_string()));
+        self.tell(snapshot, vec![self.waits(snapshot.target.iter().map(|told| told.plugin.clone()).collect())]);
+    }
+
+    fn waits(&self, plugins: Vec<String>) -> GroupState {
+        let failure = self.memory.read(|ledger| ledger.failure_of(&plugins).unwrap_or_default().to_owned());
+        GroupState { plugins, outcome: Outcome::Waiting.into(), failure }
     }
 
     /// A wrong address leaves what is in force.

@@ -92,6 +92,17 @@ impl Ledger {
         }
     }
 
+    /// Notes that a target is on trial again with those that it moved with: in their group and of their plan, if the trial of
+    /// one of them is known.
+    pub fn rejoins(&mut self, target: &Target, partners: &[String], moment: Moment) {
+        let Some(partner) = partners.iter().find_map(|name| self.trials.get(name)) else {
+            return self.begins(std::slice::from_ref(target), moment);
+        };
+        let OnTrial { group, plan_generation, .. } = *partner;
+        let trial = OnTrial { attempt: Attempt::of(target), group, plan_generation };
+        self.trials.insert(target.name().to_owned(), trial);
+    }
+
     pub fn ends(&mut self, targets: &[Target]) {
         for target in targets {
             self.trials.remove(target.name());
@@ -140,9 +151,11 @@ impl Ledger {
         self.condemned.retain(|_, condemned| plan_generation <= condemned.plan_generation);
     }
 
-    /// Forgets what failed under another host's plans: their generations say nothing about this one's.
+    /// Forgets what failed or is on trial under another host's plans: their generations say nothing about this one's.
     pub fn forgive_all(&mut self) {
         self.condemned.clear();
+        self.failures.clear();
+        self.trials.clear();
     }
 
     /// Closes the trials that the process before this one left open. None of them is tried again, unless the host has no
@@ -172,6 +185,12 @@ impl Ledger {
     pub fn failed(&mut self, target: &Target, failure: &Failure, moment: Moment) {
         let revision = &target.assignment.revision.0;
         let entry = self.entry(target.name(), revision, failure.class, (failure.reason, &failure.message), moment);
+        self.add(entry);
+    }
+
+    /// Notes that something could not be read here: nobody's fault, until the operator says something else.
+    pub fn unread(&mut self, plugin: &str, revision: &str, why: (&str, &str), moment: Moment) {
+        let entry = self.entry(plugin, revision, Class::Environment, why, moment);
         self.add(entry);
     }
 
@@ -315,6 +334,20 @@ mod tests {
         ledger.begins(&[target("c", "c-2")], NOW);
         ledger.died_on_trial(false, NOW);
         assert!(ledger.records().iter().all(|record| record.shared));
+    }
+
+    #[test]
+    fn a_member_that_comes_back_to_its_trial_is_in_its_group_and_plan() {
+        let mut ledger = Ledger::default();
+        ledger.begins(&[target("a", "a-2"), target("b", "b-2")], NOW);
+        let (refused, later) = (target("b", "b-3"), Moment { plan_generation: 8, ..NOW });
+        ledger.begins(std::slice::from_ref(&refused), later);
+        ledger.ends_failed(std::slice::from_ref(&refused), &refused, &failure(), later);
+        ledger.heard(&ledger.records().into_iter().map(|record| record.id).collect::<Vec<_>>());
+        ledger.rejoins(&target("b", "b-2"), &["a".to_owned(), "b".to_owned()], later);
+        ledger.died_on_trial(false, later);
+        let told: Vec<_> = ledger.records().into_iter().map(|r| (r.revision, r.plan_generation, r.shared)).collect();
+        assert_eq!(told, [("a-2".to_owned(), 7, false), ("b-2".to_owned(), 7, false)]);
     }
 
     #[test]

@@ -113,6 +113,12 @@ impl Memory {
         Ok(())
     }
 
+    /// Tells whether the instance was ready before.
+    #[must_use]
+    pub fn served(&self) -> bool {
+        self.read(Ledger::served)
+    }
+
     /// The instance was ready.
     pub fn serves(&self) {
         self.change(Ledger::serves);
@@ -140,6 +146,12 @@ impl Memory {
     pub(super) fn failed(&self, target: &Target, failure: &Failure) {
         let moment = self.moment();
         self.change(|ledger| ledger.failed(target, failure, moment));
+    }
+
+    /// Something of the snapshot that is being applied cannot be read.
+    pub(super) fn unread(&self, plugin: &str, revision: &str, why: (&str, &str)) {
+        let moment = self.moment();
+        self.change(|ledger| ledger.unread(plugin, revision, why, moment));
     }
 
     pub(super) fn runs(&self, plugin: &str, revision: &str) {
@@ -198,6 +210,11 @@ impl Journal for Arc<Memory> {
         self.change(|ledger| ledger.begins(targets, moment));
     }
 
+    fn rejoins(&self, target: &Target, partners: &[String]) {
+        let moment = self.moment();
+        self.change(|ledger| ledger.rejoins(target, partners, moment));
+    }
+
     fn ends(&self, targets: &[Target], verdict: Verdict<'_>) {
         let moment = self.moment();
         self.change(|ledger| match verdict {
@@ -244,13 +261,16 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let memory = Memory::open(run.path()).unwrap();
         memory.keep(snapshot(7)).unwrap();
+        let on_trial = target("cache", "cache-2");
         let target = target("auth", "auth-2");
         let failure = Failure::revision(crate::failure::Step::Initialize, "InitializeFailed", "no key");
         memory.ends(std::slice::from_ref(&target), Verdict::Failed(&target, &failure));
         memory.keep(snapshot(7)).unwrap();
-        assert!(memory.read(|ledger| ledger.is_condemned(&target)));
+        memory.begins(&[on_trial]);
+        assert!(memory.read(|ledger| ledger.is_condemned(&target)) && memory.records().len() == 1);
         memory.keep(Snapshot { host_uid: "other".into(), ..snapshot(1) }).unwrap();
-        assert!(memory.read(|ledger| !ledger.is_condemned(&target)));
+        assert!(memory.read(|ledger| !ledger.is_condemned(&target) && ledger.trials().next().is_none()));
+        assert_eq!(memory.records(), []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the operator is told of this instance. Memory only.
 
-use super::{follow::Progress, ledger::Ledger, memory::Memory};
+use super::{follow::Progress, memory::Memory};
 use crate::{
     manager::{Manager, PluginInfo},
     readiness::Readiness,
@@ -38,7 +38,7 @@ pub(super) fn report(manager: &Manager, memory: &Memory, readiness: &Readiness, 
         revisions,
         sandbox: manager.confiner().parts().status(),
         groups: progress.groups.clone(),
-        served: memory.read(Ledger::served),
+        served: memory.served(),
         host,
     }
 }

@@ -12,7 +12,10 @@ use crate::{
     slot::Status,
     target::{self, Target},
 };
-use rockstar_core::resolve::{self, Set};
+use rockstar_core::{
+    assignment::Assignment,
+    resolve::{self, Set},
+};
 use rockstar_proto::plugin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,7 +31,13 @@ pub struct Desired {
     pub fallback: BTreeMap<String, Target>,
     /// Groups with one of these stay as they are.
     pub held_back: BTreeMap<String, (Target, HeldBack)>,
+    /// Nobody here knows what they should run: their groups stay as they are, too.
+    pub unknown: BTreeMap<String, Unknown>,
     pub newcomers: Newcomers,
+    /// Of the host that desires it; empty where there is none.
+    pub host_uid: String,
+    /// Plugins with a stable version: requests do not pass by them while nothing of them runs here.
+    pub stable: BTreeSet<String>,
 }
 
 /// Why a target is not tried.
@@ -37,6 +46,25 @@ pub struct HeldBack {
     /// CamelCase.
     pub reason: String,
     pub message: String,
+}
+
+impl HeldBack {
+    pub(crate) fn moved_with_failed() -> Self {
+        Self { reason: "MovedWithFailed".to_owned(), message: String::new() }
+    }
+}
+
+/// A plugin whose assigned revision cannot be read here.
+#[derive(Clone, Debug)]
+pub struct Unknown {
+    pub assignment: Assignment,
+    pub why: HeldBack,
+}
+
+impl Desired {
+    fn is_held_back(&self, plugin: &str) -> bool {
+        self.held_back.contains_key(plugin) || self.unknown.contains_key(plugin)
+    }
 }
 
 /// What a plugin that failed with nothing before it means for its instance.
@@ -98,7 +126,7 @@ impl Manager {
     /// group after another.
     pub async fn apply(&self, desired: &Desired) -> Applied {
         let _turn = self.applying.lock().await;
-        self.set_newcomers(desired.newcomers);
+        self.set_rules(desired);
         self.finish_withdrawals().await;
         let running = self.running_targets();
         let (old, new) = (target::set(running.values()), target::set(&desired.targets));
@@ -111,14 +139,32 @@ impl Manager {
         self.mention_held_back(desired);
         self.forget_absent(desired).await;
         self.publish();
-        self.registry.set_ready();
+        self.registry.set_ready_under(&desired.host_uid);
         Applied { groups }
     }
 
-    fn set_newcomers(&self, newcomers: Newcomers) {
-        *self.newcomers.lock() = newcomers;
-        if newcomers != Newcomers::Required {
-            self.all().values().for_each(|plugin| plugin.slot().update(|state| state.missing = false));
+    fn set_rules(&self, desired: &Desired) {
+        *self.newcomers.lock() = desired.newcomers;
+        self.stable.lock().clone_from(&desired.stable);
+        for plugin in self.all().values().filter(|plugin| plugin.slot().state().missing) {
+            self.note_missing(plugin);
+        }
+    }
+
+    /// Tells whether the plugin has a stable version, also where nothing of it runs here.
+    pub(super) fn has_stable(&self, plugin: &Plugin) -> bool {
+        self.stable.lock().contains(plugin.name())
+    }
+
+    /// Notes whether requests would pass by a plugin that must not be skipped: nothing of it ever served here, and it has a
+    /// stable version, or the host has no stable set at all.
+    pub(super) fn note_missing(&self, plugin: &Plugin) {
+        let slot = plugin.slot();
+        let is_required = self.newcomers() == Newcomers::Required || self.has_stable(plugin);
+        let missing = is_required && slot.current().is_none();
+        if slot.state().missing != missing {
+            slot.update(|state| state.missing = missing);
+            self.registry.touch();
         }
     }
 
@@ -128,6 +174,14 @@ impl Manager {
             let plugin = self.plugin_for(target);
             if plugin.current().is_none() {
                 plugin.set_wanted(Some(target.clone()));
+                self.set_aside(&plugin, &why.reason, &why.message);
+            }
+        }
+        for (name, Unknown { assignment, why }) in &desired.unknown {
+            let plugin = self.plugin_or_new(name, &assignment.policies);
+            if plugin.current().is_none() {
+                plugin.slot().set_policies(assignment.policies.clone());
+                plugin.set_wanted(None);
                 self.set_aside(&plugin, &why.reason, &why.message);
             }
         }
@@ -142,8 +196,8 @@ impl Manager {
         if (before.status, before.reason.as_str()) != (Status::Error, reason) {
             plugin.down(reason, error);
         }
-        let missing = self.newcomers() == Newcomers::Required;
-        slot.update(|state| (state.loaded_at, state.missing) = (None, missing));
+        slot.update(|state| state.loaded_at = None);
+        self.note_missing(plugin);
         self.registry.touch();
         self.open(plugin);
     }
@@ -154,7 +208,7 @@ impl Manager {
             return;
         }
         let named: BTreeSet<&str> = desired.targets.iter().map(Target::name).collect();
-        let is_absent = |name: &str| !named.contains(name) && !desired.held_back.contains_key(name);
+        let is_absent = |name: &str| !named.contains(name) && !desired.is_held_back(name);
         for (name, plugin) in self.all() {
             if is_absent(&name) && plugin.current().is_none() {
                 let mut work = plugin.lock().await;
@@ -197,7 +251,7 @@ impl Manager {
         let by_name: BTreeMap<_, _> = desired.targets.iter().map(|t| (t.name(), t)).collect();
         let fallback = target::set(desired.fallback.values());
         let groups = resolve::change_groups_before(old, new, &fallback);
-        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains_key(p)));
+        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.is_held_back(p)));
         let steps = groups.enumerate().map(|(number, group)| {
             let step = |name: &String| self.step(name, by_name.get(name.as_str()).copied(), desired, number);
             group.plugins.iter().filter_map(step).collect::<Vec<_>>()

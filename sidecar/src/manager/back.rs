@@ -123,7 +123,9 @@ impl Manager {
                     format!("{failure}; then its previous version v{} failed as well: {second}", previous.version());
                 tracing::error!(plugin = plugin.name(), "Plugin {}: {text}", plugin.name());
                 plugin.down(second.reason, &text);
-                plugin.set_current(Some(previous));
+                plugin.set_current(Some(previous.clone()));
+                self.note_missing(&plugin);
+                self.rejoin(&mut member, &previous);
                 self.try_again(&plugin, &mut member.work, second.class);
                 self.open(&plugin);
                 None
@@ -134,11 +136,10 @@ impl Manager {
     /// A version that was on trial with others is on trial with them again. True: it is.
     fn rejoin(&self, member: &mut Returning, previous: &Target) -> bool {
         member.work.trial = member.rejoins.take().filter(|trial| trial.is_open());
-        let on_trial = member.work.trial.is_some() && !previous.stable;
-        if on_trial {
-            self.journal.begins(std::slice::from_ref(previous));
-        }
-        on_trial
+        let Some(trial) = member.work.trial.as_ref().filter(|_| !previous.stable) else { return false };
+        let partners: Vec<String> = trial.members.iter().map(|m| m.plugin.name().to_owned()).collect();
+        self.journal.rejoins(previous, &partners);
+        true
     }
 
     /// It was never stopped: calls go on as before.

@@ -7,11 +7,13 @@ use super::{
     plugin::{Plugin, Watcher, Work},
     serve::Entry,
     trial::Trial,
+    withdraw::clear_interrupted,
 };
 use crate::{
     failure::{Class, Failure, Step},
     instance::{Generation, Instance},
     process::Ended,
+    target::Target,
 };
 use rockstar_core::{
     duration,
@@ -23,7 +25,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedMutexGuard, mpsc},
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
@@ -43,6 +45,11 @@ pub(super) enum Event {
     },
     Again {
         plugin: String,
+    },
+    /// A process was ended for what it must not have any more; its plugin is still locked.
+    Renewed {
+        plugin: Arc<Plugin>,
+        work: OwnedMutexGuard<Work>,
     },
     /// A version that was started again has outlived its grace period.
     Outlived {
@@ -97,6 +104,7 @@ impl Manager {
         match event {
             Event::Lost { plugin, generation, cause } => self.lost(&plugin, generation, cause).await,
             Event::Again { plugin } => self.again(&plugin).await,
+            Event::Renewed { plugin, work } => self.start_again(plugin, work).await,
             Event::Outlived { plugin, generation } => self.outlived_restart(&plugin, generation).await,
             Event::Trial(trial) => {
                 sleep_until(trial.until).await;
@@ -109,10 +117,17 @@ impl Manager {
         let Some(plugin) = self.plugin(name) else { return };
         let mut work = plugin.lock().await;
         let Some(running) = work.running.as_mut().filter(|r| r.instance().generation() == generation) else { return };
-        let message = format!("plugin process ended unexpectedly: {cause}{}", running.last_lines().await);
+        let last_lines = running.last_lines().await;
+        if clear_interrupted(&plugin, &mut work) {
+            return self.start_again(plugin, work).await;
+        }
+        let message = format!("plugin process ended unexpectedly: {cause}{last_lines}");
         tracing::error!(plugin = name, "Plugin {name} crashed: {}", bounded(&message, MAX_LOGGED));
         plugin.down("Crashed", &message);
-        let trial = work.trial.clone().filter(|t| self.journal.gives_up() || t.previous(name).is_some());
+        // What became stable since its trial began is started again: nothing else may take its place.
+        let is_stable = plugin.current().is_some_and(|current| current.stable);
+        let may_go_back = |trial: &Arc<Trial>| self.journal.gives_up() || trial.previous(name).is_some();
+        let trial = work.trial.clone().filter(|trial| !is_stable && may_go_back(trial));
         match trial {
             Some(trial) => {
                 drop(work);
@@ -189,21 +204,38 @@ impl Manager {
         }
     }
 
+    /// Tells whether a version that starts again is on trial. If its trial was over while it was down, it has outlived
+    /// nothing, and gets one of its own.
+    async fn resume_trial(&self, work: &mut Work, target: &Target) -> bool {
+        let Some(trial) = work.trial.clone().filter(|_| !target.stable) else { return false };
+        if !trial.is_open() {
+            let own = Arc::new(trial.alone(target));
+            work.trial = Some(Arc::clone(&own));
+            self.events.send(Event::Trial(own)).await.ok();
+        }
+        true
+    }
+
     async fn again(&self, name: &str) {
         let Some(plugin) = self.plugin(name) else { return };
-        let mut work = plugin.lock().await;
-        // Another version, or nothing, took its place meanwhile.
-        let slot = plugin.slot();
+        let work = plugin.lock().await;
+        self.start_again(plugin, work).await;
+    }
+
+    /// Starts a plugin that is down, unless another version, or nothing, took its place meanwhile.
+    async fn start_again(&self, plugin: Arc<Plugin>, mut work: OwnedMutexGuard<Work>) {
+        let (name, slot) = (plugin.name().to_owned(), plugin.slot());
         let wanted = work.running.is_none() && !slot.state().disabled_by_threshold && !slot.is_withdrawn();
         let Some(target) = plugin.current().filter(|_| wanted) else { return };
         match self.bring_up(&plugin, &target).await {
             Ok(running) => {
                 plugin.slot().update(|state| state.restarts += 1);
                 let target = (*target).clone();
+                let on_trial = self.resume_trial(&mut work, &target).await;
                 let grace = target.assignment.policies.reload.grace_period;
                 let generation = running.instance().generation();
-                self.after(grace, Event::Outlived { plugin: name.to_owned(), generation }, &mut work);
-                self.enter(vec![Entry { plugin, work, running: Some(running), target, on_trial: false }]).await;
+                self.after(grace, Event::Outlived { plugin: name, generation }, &mut work);
+                self.enter(vec![Entry { plugin, work, running: Some(running), target, on_trial }]).await;
             }
             Err(failure) => {
                 tracing::error!(plugin = name, "Plugin {name} did not start again: {failure}");

@@ -20,6 +20,8 @@ pub enum Verdict<'a> {
 pub trait Journal: Send + Sync + std::fmt::Debug {
     /// Before the first process of these targets, which move together, is started.
     fn begins(&self, targets: &[Target]);
+    /// Before a target is on trial again with those plugins that it moved with.
+    fn rejoins(&self, target: &Target, partners: &[String]);
     fn ends(&self, targets: &[Target], verdict: Verdict<'_>);
     /// A plugin without a version before it that fails in its grace period is given up, rather than restarted.
     fn gives_up(&self) -> bool;
@@ -34,6 +36,8 @@ pub struct LogOnly(Mutex<BTreeMap<String, Crashes>>);
 
 impl Journal for LogOnly {
     fn begins(&self, _: &[Target]) {}
+
+    fn rejoins(&self, _: &Target, _: &[String]) {}
 
     fn ends(&self, _: &[Target], _: Verdict<'_>) {}
 

@@ -7,6 +7,7 @@ use crate::{
 };
 use indexmap::IndexMap;
 use rockstar_core::{
+    assignment::FailurePolicy,
     manifest::ConfigKey,
     resolve::{self, ResolveError, Set},
 };
@@ -25,6 +26,8 @@ pub struct PluginInfo {
     pub order: usize,
     /// Nothing of it ran here yet, and nothing proven should.
     pub newcomer: bool,
+    /// What its failure means for requests.
+    pub failure_policy: FailurePolicy,
     /// Calls that wait while a version is replaced.
     pub queued: usize,
 }
@@ -41,7 +44,9 @@ impl Manager {
             let declared = || target.as_ref().map(|t| t.body.manifest.config.clone()).unwrap_or_default();
             let (state, queued, newcomer) = (slot.state(), slot.queued(), plugin.is_newcomer());
             let schema = reported.unwrap_or_else(declared);
-            Some(PluginInfo { schema, target, state, order, newcomer, queued, name })
+            let told = target.as_ref().map(|t| t.assignment.policies.failure_policy);
+            let failure_policy = told.unwrap_or_else(|| slot.policies().failure_policy);
+            Some(PluginInfo { schema, target, state, order, newcomer, failure_policy, queued, name })
         };
         self.load_order().into_iter().enumerate().filter_map(info).collect()
     }

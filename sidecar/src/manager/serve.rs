@@ -8,6 +8,7 @@ use super::{
     withdraw::Allowed,
 };
 use crate::{
+    confine,
     failure::{Failure, Step},
     instance::Instance,
     launch::Launched,
@@ -44,7 +45,7 @@ pub(super) struct Entry {
 impl Manager {
     /// From nothing to a started process, startup hooks included.
     pub(super) async fn bring_up(&self, plugin: &Plugin, target: &Target) -> Result<Running, Failure> {
-        let mut running = self.load(plugin, target).await?;
+        let mut running = self.load_while_named(plugin, target).await?;
         self.initialize(plugin, &mut running).await?;
         let both = (Arc::clone(plugin.slot()), Arc::clone(running.instance()));
         running::lifecycle_hooks(HookType::Startup, &[both]).await;
@@ -69,12 +70,14 @@ impl Manager {
         launched.map(Running::new)
     }
 
-    /// The same, given up when the newest plan does not name the target any more.
+    /// The same, given up when the newest plan does not name the target any more, or takes from it what its process would
+    /// be born with.
     pub(super) async fn load_while_named(&self, plugin: &Plugin, target: &Target) -> Result<Running, Failure> {
+        let target = narrowed(plugin, target);
         tokio::select! {
-            loaded = self.load(plugin, target) => loaded,
-            () = self.overtaken(target) => {
-                let text = "a newer plan does not name this revision any more";
+            loaded = self.load(plugin, &target) => loaded,
+            () = self.overtaken(&target) => {
+                let text = "a newer plan does not name this revision any more, or gives it fewer permissions";
                 Err(Failure::environment(Step::Load, OVERTAKEN, text))
             }
         }
@@ -82,10 +85,7 @@ impl Manager {
 
     /// Launches with what is left of the permissions, unless the plugin is withdrawn.
     async fn launch(&self, plugin: &Plugin, target: &Target) -> Result<Launched, Failure> {
-        let slot = plugin.slot();
-        let permissions = slot.narrowed(&target.assignment.permissions);
-        let assignment = Assignment { permissions, ..target.assignment.clone() };
-        let narrowed = Target { assignment, ..target.clone() };
+        let (slot, narrowed) = (plugin.slot(), narrowed(plugin, target));
         if slot.is_withdrawn() {
             return Err(withdrawn());
         }
@@ -98,15 +98,11 @@ impl Manager {
         }
     }
 
-    /// Returns when the newest plan does not name the target's revision.
+    /// Returns when the newest plan does not let the target start.
     async fn overtaken(&self, target: &Target) {
         let mut allowed = self.allowed.subscribe();
-        let is_named = |allowed: &Option<Arc<Allowed>>| {
-            let Some(allowed) = allowed else { return true };
-            allowed.get(target.name()).is_some_and(|plugin| plugin.revisions.contains(&target.assignment.revision))
-        };
         // The sender lives as long as the manager.
-        allowed.wait_for(|allowed| !is_named(allowed)).await.ok();
+        allowed.wait_for(|allowed| allowed.as_ref().is_some_and(|allowed| !lets_start(allowed, target))).await.ok();
     }
 
     pub(super) async fn initialize(&self, plugin: &Plugin, running: &mut Running) -> Result<(), Failure> {
@@ -209,6 +205,20 @@ impl Manager {
         });
         Some(Watcher(task.abort_handle()))
     }
+}
+
+/// The target with what is left of its permissions.
+fn narrowed(plugin: &Plugin, target: &Target) -> Target {
+    let permissions = plugin.slot().narrowed(&target.assignment.permissions);
+    Target { assignment: Assignment { permissions, ..target.assignment.clone() }, ..target.clone() }
+}
+
+/// Tells whether a plan lets a process of the target start. A version that ran here may come back though the plan does not
+/// name it: that needs no fetch, and callers are served until the plan is applied.
+fn lets_start(allowed: &Allowed, target: &Target) -> bool {
+    let Some(plugin) = allowed.get(target.name()) else { return false };
+    let is_named = target.pinned.is_some() || plugin.revisions.contains(&target.assignment.revision);
+    is_named && confine::kernel_permissions(&target.assignment.permissions).is_subset(&plugin.permissions)
 }
 
 fn withdrawn() -> Failure {

@@ -1,6 +1,6 @@
 //! What is done about plugins that exceed their error threshold: stopped and shown as disabled, or reported.
 
-use super::{Manager, ManagerError, alert, plugin::Plugin, wave::retire};
+use super::{Manager, ManagerError, Verdict, alert, plugin::Plugin, wave::retire};
 use crate::slot::{Alarm, Incidents, Stage, Status};
 use rockstar_core::assignment::{ErrorThreshold, ThresholdAction};
 use std::sync::{Arc, Weak};
@@ -51,7 +51,10 @@ impl Manager {
             return;
         }
         work.watcher = None;
-        work.trial = None;
+        if work.trial.take().is_some() {
+            let current: Vec<_> = plugin.current().iter().map(|target| (**target).clone()).collect();
+            self.journal.ends(&current, Verdict::Undecided);
+        }
         if let Some(running) = &work.running {
             running.instance().set_on_trial(false);
         }

@@ -39,8 +39,19 @@ impl Trial {
         self.members.iter().find(|m| m.plugin.name() == name)?.previous.clone()
     }
 
+    pub(super) fn target(&self, name: &str) -> Option<Target> {
+        self.members.iter().find(|m| m.plugin.name() == name)?.target.clone()
+    }
+
     pub(super) fn is_open(&self) -> bool {
         !self.closed.load(SeqCst)
+    }
+
+    /// A trial that begins now for one member of this one.
+    pub(super) fn alone(&self, target: &Target) -> Self {
+        let members = self.members.iter().filter(|m| m.plugin.name() == target.name()).cloned().collect();
+        let until = Instant::now() + target.assignment.policies.reload.grace_period;
+        Self { members, until, bases: vec![], closed: AtomicBool::default() }
     }
 
     /// Tells whether it is that trial, or began on top of it.
@@ -69,6 +80,10 @@ impl Manager {
                 running.instance().set_on_trial(false);
                 member.plugin.slot().update(|state| state.proven = true);
                 self.outlived(&member.plugin);
+            } else if member.plugin.current().is_some_and(|current| !current.stable) {
+                // What is down outlived nothing: it is on trial again once it runs.
+                work.trial = Some(Arc::clone(&trial));
+                continue;
             }
             proven.extend(member.target.clone());
         }

@@ -98,7 +98,7 @@ impl<'a> Wave<'a> {
         let targets: Vec<Target> = self.members.iter().filter_map(|m| m.step.new.clone()).collect();
         for target in targets {
             if let Some(plugin) = self.manager.plugin(target.name()) {
-                plugin.set_wanted(Some(target));
+                self.manager.expect(&plugin, target);
             }
         }
         let mut groups: BTreeMap<usize, Vec<Target>> = BTreeMap::new();
@@ -207,7 +207,10 @@ impl<'a> Wave<'a> {
             let group = member.step.group;
             member.work.trial = trials.get(&group).cloned();
             match member.course {
-                Course::Going => entries.extend(manager.arrive(member)),
+                Course::Going => {
+                    manager.end_trial_by_command(&member);
+                    entries.extend(manager.arrive(member));
+                }
                 Course::Dropped => manager.drop_out(member, failures.get(&group)).await,
                 Course::Back => back.entry(group).or_default().push(member.returning()),
             }
@@ -297,6 +300,27 @@ impl Member {
 }
 
 impl Manager {
+    /// Notes what should run. Until something of the plugin serves, the target's policies say what that means for requests.
+    fn expect(&self, plugin: &Plugin, target: Target) {
+        if plugin.slot().current().is_none() {
+            plugin.slot().set_policies(target.assignment.policies.clone());
+        }
+        plugin.set_wanted(Some(target));
+        if self.has_stable(plugin) {
+            self.note_missing(plugin);
+        }
+    }
+
+    /// Closes the books on a version that was on trial when something proven, or nothing, was to take its place.
+    fn end_trial_by_command(&self, member: &Member) {
+        let name = member.step.plugin.name();
+        let left = member.base.iter().filter_map(|base| base.target(name));
+        let left: Vec<Target> = left.filter(|_| member.step.new.as_ref().is_none_or(|new| new.stable)).collect();
+        if !left.is_empty() {
+            self.journal.ends(&left, Verdict::Undecided);
+        }
+    }
+
     fn arrive(&self, member: Member) -> Option<Entry> {
         let plugin = member.step.plugin;
         let Some(target) = member.step.new else {

@@ -7,7 +7,11 @@ use super::{
     crash::Event,
     plugin::{Plugin, Work},
 };
-use crate::{slot::Stage, target::Target};
+use crate::{
+    confine,
+    slot::{Slot, Stage},
+    target::Target,
+};
 use futures::future::join_all;
 use rockstar_core::{permission::Permissions, revision::RevisionId};
 use std::{
@@ -17,6 +21,8 @@ use std::{
 };
 use tokio::time::{Instant, timeout};
 
+/// Within it, the end of a fetch that is overtaken lets go of the plugin.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 const CLEANUP_TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,22 +42,23 @@ impl Manager {
     /// Puts a plan's limits in force. Returns when what exceeds them has ended; nothing waits for what starts anew.
     pub async fn take_away(&self, allowed: Allowed) {
         let allowed = Arc::new(allowed);
+        // Before it looks for plugins: those that are made later find it.
+        self.allowed.send_replace(Some(Arc::clone(&allowed)));
         let plugins = self.all();
         let (stay, gone): (Vec<_>, Vec<_>) =
             plugins.into_values().partition(|plugin| allowed.contains_key(plugin.name()));
-        for plugin in &gone {
-            plugin.slot().withdraw();
-        }
-        for plugin in &stay {
-            if let Some(limits) = allowed.get(plugin.name()) {
-                plugin.slot().set_ceiling(limits.permissions.clone());
-            }
-        }
-        self.allowed.send_replace(Some(allowed));
+        stay.iter().chain(&gone).for_each(|plugin| limit(plugin.slot(), &allowed));
         let removals = join_all(gone.iter().map(|plugin| self.remove(plugin)));
         let excess = stay.iter().filter(|plugin| plugin.slot().has_excess());
         let renewals = join_all(excess.map(|plugin| self.renew(plugin)));
         tokio::join!(removals, renewals);
+    }
+
+    /// Puts the limits of the newest plan in force for a slot that is being made.
+    pub(super) fn limit(&self, slot: &Slot) {
+        if let Some(allowed) = &*self.allowed.borrow() {
+            limit(slot, allowed);
+        }
     }
 
     /// Forgets withdrawn plugins that another operation was busy with.
@@ -90,7 +97,8 @@ impl Manager {
 
     /// Ends a process that has too much from the kernel; another one without it is started by itself.
     async fn renew(&self, plugin: &Arc<Plugin>) {
-        let Some(mut work) = plugin.try_lock() else { return interrupt(plugin).await };
+        // Whoever brings up what is not allowed any more gives up at once.
+        let Ok(mut work) = timeout(LOCK_TIMEOUT, plugin.lock()).await else { return interrupt(plugin).await };
         let Some((mut running, current)) = work.running.take().zip(plugin.current()) else { return };
         work.watcher = None;
         let slot = plugin.slot();
@@ -100,13 +108,43 @@ impl Manager {
         running.stop(STOP_TIMEOUT).await.ok();
         running.process().kill().await;
         drop(running);
-        let mut narrowed: Target = (*current).clone();
-        narrowed.assignment.permissions = slot.narrowed(&narrowed.assignment.permissions);
-        plugin.set_current(Some(narrowed));
-        tracing::info!(plugin = plugin.name(), "Plugin {} starts again with fewer permissions", plugin.name());
-        drop(work);
-        self.events.send(Event::Again { plugin: plugin.name().to_owned() }).await.ok();
+        narrow(plugin, &current);
+        // It keeps its lock: the next plan may fetch for minutes before it lets go of it.
+        self.events.send(Event::Renewed { plugin: Arc::clone(plugin), work }).await.ok();
     }
+}
+
+fn limit(slot: &Slot, allowed: &Allowed) {
+    match allowed.get(slot.name()) {
+        Some(limits) => slot.set_ceiling(limits.permissions.clone()),
+        None => slot.withdraw(),
+    }
+}
+
+/// Takes leave of a process that a withdrawal killed while another operation was busy with its plugin. False: it ended by
+/// itself.
+pub(super) fn clear_interrupted(plugin: &Plugin, work: &mut Work) -> bool {
+    let (slot, Some(current)) = (plugin.slot(), plugin.current()) else { return false };
+    let born_with = confine::kernel_permissions(&current.assignment.permissions);
+    // Another process of the plugin may have taken the note of the interruption.
+    let was_killed = slot.take_interrupted() || slot.narrowed(&born_with) != born_with;
+    if was_killed {
+        (work.running, work.watcher) = (None, None);
+        slot.set_stage(Stage::Down);
+    }
+    if was_killed && !slot.is_withdrawn() {
+        slot.hold(&slot.policies().reload.queue);
+        narrow(plugin, &current);
+    }
+    was_killed
+}
+
+/// The plugin will start again without what was taken away.
+fn narrow(plugin: &Plugin, current: &Target) {
+    let mut narrowed = current.clone();
+    narrowed.assignment.permissions = plugin.slot().narrowed(&narrowed.assignment.permissions);
+    plugin.set_current(Some(narrowed));
+    tracing::info!(plugin = plugin.name(), "Plugin {} starts again with fewer permissions", plugin.name());
 }
 
 /// Stops and kills what another operation has in hand; that operation then fails, and condemns nothing.

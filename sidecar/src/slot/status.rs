@@ -48,6 +48,6 @@ pub struct State {
     pub disabled_by_threshold: bool,
     /// CamelCase: why it cannot answer, or what it refused last; empty: nothing of that kind.
     pub reason: String,
-    /// It never ran here and failed, and must not be skipped: requests follow its failure policy.
+    /// Nothing of it ever served here, and it must not be skipped: requests follow its failure policy.
     pub missing: bool,
 }

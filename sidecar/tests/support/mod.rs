@@ -3,8 +3,11 @@
 
 use hyper_util::rt::TokioIo;
 use rockstar_proto::{
-    app::{PluginHealth, PluginInfo, PluginName, plugin_manager_client::PluginManagerClient},
-    types::Empty,
+    app::{
+        AppFrame, Enter, PluginHealth, PluginInfo, PluginName, app_frame, host_frame, pipeline_client::PipelineClient,
+        plugin_manager_client::PluginManagerClient,
+    },
+    types::{Empty, Request},
 };
 use std::{
     fs::{self, File},
@@ -183,8 +186,19 @@ impl Sidecar {
         PluginManagerClient::new(self.channel().await)
     }
 
-    /// As an application connects.
-    pub(crate) async fn channel(&self) -> Channel {
+    /// The status that the plugins answer a request with; none: the application would handle it.
+    pub(crate) async fn request(&self, path: &str) -> Option<u32> {
+        let request = Request { method: "GET".into(), path: path.into(), ..Request::default() };
+        let enter = Enter { request: Some(request), timeout_ms: 15_000, ..Enter::default() };
+        let frame = AppFrame { frame: Some(app_frame::Frame::Enter(enter)), ..AppFrame::default() };
+        let mut client = PipelineClient::new(self.channel().await);
+        match client.begin(frame).await.unwrap().into_inner().frame {
+            Some(host_frame::Frame::Answer(answer)) => Some(answer.status),
+            _ => None,
+        }
+    }
+
+    async fn channel(&self) -> Channel {
         let path = self.path().join("app.sock");
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
