@@ -50,6 +50,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
 };
+use trial::Trials;
 
 const EVENTS: usize = 1024;
 
@@ -69,6 +70,7 @@ pub struct Manager {
     incidents: Arc<Incidents>,
     guard: AbortHandle,
     newcomers: Mutex<Newcomers>,
+    trials: Trials,
     /// Plugins of the desired set that have a stable version, whether or not it runs here.
     stable: Mutex<BTreeSet<String>>,
     /// What the newest plan allows; none: nobody said.
@@ -98,6 +100,7 @@ impl Manager {
             guard: tokio::spawn(threshold::guard(myself.clone(), Arc::clone(&incidents))).abort_handle(),
             incidents,
             newcomers: Mutex::default(),
+            trials: Trials::default(),
             stable: Mutex::default(),
             allowed: watch::Sender::new(None),
         })

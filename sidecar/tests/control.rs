@@ -780,6 +780,29 @@ async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
 }
 
 #[tokio::test]
+async fn what_was_begun_beside_a_newcomer_goes_with_it() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let grace = Duration::from_secs(300);
+    let needs = "dependencies: [{name: b, version: '>=1.0.0'}]";
+    let a = version(&sidecar, &Plugin { manifest: needs, version: "1.0.1", ..plugin("a") }, grace);
+    let b = version(&sidecar, &Plugin { version: "1.0.2", behave: "exit-after 3000 5", ..plugin("b") }, grace);
+    let c = version(&sidecar, &Plugin { version: "1.0.3", ..plugin("c") }, grace);
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&c], &[&c]));
+    sidecar.until("c", || operator.runs("c", "1.0.3")).await;
+    operator.says.send_replace(stable(2, &[&b, &c], &[&c]));
+    sidecar.until("b", || operator.runs("b", "1.0.2")).await;
+    operator.says.send_replace(stable(3, &[&b, &a, &c], &[&c]));
+    sidecar.until("a", || operator.runs("a", "1.0.1")).await;
+    let told = |name| operator.plugin(name).map(|p| (p.status, p.reason));
+    let down = |reason: &str| Some(("error".to_owned(), reason.to_owned()));
+    sidecar.until("an end of both", || told("a") == down("MovedWithFailed")).await;
+    assert_eq!(told("b"), down("CrashedInGracePeriod"));
+    assert!(operator.runs("c", "1.0.3"));
+}
+
+#[tokio::test]
 async fn a_member_of_a_trial_that_moves_again_and_fails_stays_with_its_partner() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

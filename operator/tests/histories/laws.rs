@@ -146,7 +146,7 @@ impl Simulation {
             }
         }
         for pod in self.pods.values_mut().filter(|p| p.is_running()) {
-            let attached = pod.link.is_some();
+            let attached = pod.is_attached();
             pod.sidecar.note_truth(attached, now);
         }
     }
@@ -391,8 +391,13 @@ impl Simulation {
         let may_act = now - self.leads_since.max(self.laws.forbidden_at) > TAKEN;
         let leads = self.leader.is_some() && may_act;
         for ((host, what), since) in taken.iter().filter(|(_, since)| leads && now - **since > TAKEN) {
-            for pod in self.of_host(host) {
-                let attached = pod.sidecar.truth.attached_since.is_some_and(|at| now - at > TAKEN);
+            for pod in self.pods.values().filter(|pod| lives(pod) && pod.follows() == host) {
+                // News of a host that is not its own reach it later.
+                let slack = if pod.host == *host { TAKEN } else { 2 * TAKEN };
+                if now - since <= slack {
+                    continue;
+                }
+                let attached = pod.sidecar.truth.attached_since.is_some_and(|at| now - at > slack);
                 let plugin = &what[..1];
                 let slot = pod.sidecar.process.as_ref().and_then(|p| p.slots.get(plugin));
                 let Some(current) = slot.and_then(|s| s.current.as_ref()) else { continue };

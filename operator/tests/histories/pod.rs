@@ -18,6 +18,7 @@ const LAST_BACKOFF: i64 = 10_000;
 /// An open stream.
 #[derive(Debug)]
 pub(crate) struct Link {
+    pub(crate) host: String,
     pub(crate) replica: usize,
     session: Session,
     carried: Carried,
@@ -99,6 +100,17 @@ impl Pod {
         }
     }
 
+    /// Whose snapshot it has.
+    pub(crate) fn follows(&self) -> &str {
+        let snapshot = self.sidecar.disk.snapshot.as_ref();
+        snapshot.and_then(|s| s.host.split_once('/')).map_or(self.host.as_str(), |(_, name)| name)
+    }
+
+    /// It is connected as one of its host's.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.host == self.host)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.phase, PodPhase::Pending | PodPhase::Running)
     }
@@ -172,7 +184,7 @@ impl Pod {
         carried.heard(&last);
         let session = replica.hub.attach(host.clone(), identity, hello);
         let seen = self.sidecar.version;
-        self.link = Some(Link { replica: number, session, carried, told, last, seen });
+        self.link = Some(Link { replica: number, host: host.name.clone(), session, carried, told, last, seen });
         self.poll_at = Some(now + random.between(1, 50));
     }
 

@@ -2,7 +2,7 @@
 //! What the product's manager does with processes is modelled here: waves, trials, going back, dropping out, restarts.
 
 use crate::{random::Random, simulation::Nature, step::Behaviour};
-use rockstar_core::{assignment::FailurePolicy, resolve, revision::RevisionId};
+use rockstar_core::{assignment::FailurePolicy, manifest::Dependency, resolve, revision::RevisionId};
 use rockstar_proto::control::{
     FailureRecord, GroupState, Hello, PluginState, Report, Snapshot, ToInstance, Withdraw, group_state::Outcome,
     to_instance,
@@ -72,6 +72,25 @@ struct Trial {
     id: u64,
     members: Vec<(String, Option<Target>, Option<Target>)>,
     until: i64,
+    /// The trials that it began on top of.
+    bases: Vec<u64>,
+}
+
+impl Trial {
+    fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|(member, ..)| member == name)
+    }
+
+    fn target(&self, name: &str) -> Option<&Target> {
+        self.members.iter().find(|(member, ..)| member == name)?.1.as_ref()
+    }
+
+    /// A need is met by what its member goes back to.
+    fn may_end(&self, need: &Dependency) -> bool {
+        let member = self.members.iter().find(|(member, ..)| *member == need.name);
+        let fits = |previous: &Target| need.constraint().is_ok_and(|c| c.matches(&previous.body.manifest.version));
+        member.and_then(|(_, _, previous)| previous.as_ref()).map_or(need.optional, fits)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +108,8 @@ struct Member {
     previous: Option<Target>,
     course: Course,
     stopped: bool,
+    /// The open trial that it is part of until it has moved.
+    base: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -508,8 +529,9 @@ impl Sidecar {
             let grace = members.iter().filter_map(|m| m.new.as_ref()).map(grace).max().unwrap_or_default();
             process.next_trial += 1;
             ids.insert(group, process.next_trial);
+            let bases = members.iter().filter_map(|m| m.base).chain(process.needed(&members)).collect();
             let members = members.iter().map(|m| (m.name.clone(), m.new.clone(), m.previous.clone())).collect();
-            process.trials.push(Trial { id: process.next_trial, members, until: now + grace });
+            process.trials.push(Trial { id: process.next_trial, members, until: now + grace, bases });
         }
         ids
     }
@@ -578,7 +600,10 @@ impl Sidecar {
         for member in group {
             match member.previous {
                 // It was not stopped and serves on.
-                Some(_) if !member.stopped && self.process().slot(&member.name).current.is_some() => {}
+                Some(previous) if !member.stopped && self.process().slot(&member.name).current.is_some() => {
+                    let trial = self.rejoins(member.base, &previous, moment);
+                    self.process().slot(&member.name).trial = trial;
+                }
                 Some(previous) if previous.unconfigured || nature.behaviour(&previous) == Behaviour::FailsToStart => {
                     let class = if previous.unconfigured { Class::Environment } else { Class::Revision };
                     let slot = self.process().slot(&member.name);
@@ -587,7 +612,10 @@ impl Sidecar {
                     slot.trial = None;
                     self.try_again(&member.name, class, now);
                 }
-                Some(previous) => self.enter(&member.name, previous, false, None, now, nature),
+                Some(previous) => {
+                    let trial = self.rejoins(member.base, &previous, moment);
+                    self.enter(&member.name, previous, trial.is_some(), trial, now, nature);
+                }
                 None => {
                     let slot = self.process().slot(&member.name);
                     slot.current = None;
@@ -597,6 +625,14 @@ impl Sidecar {
             }
         }
         self.happened.push(Happened::Moved);
+    }
+
+    /// A version that was on trial with others is on trial with them again.
+    fn rejoins(&mut self, base: Option<u64>, previous: &Target, moment: Moment) -> Option<u64> {
+        let trial = self.process().trials.iter().find(|trial| Some(trial.id) == base && !previous.stable)?;
+        let (id, partners) = (trial.id, trial.members.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>());
+        self.disk.ledger.rejoins(previous, &partners, moment);
+        Some(id)
     }
 
     fn applied(&mut self, now: i64) {
@@ -662,7 +698,9 @@ impl Sidecar {
         slot.status = Status::Error;
         slot.last_error = "plugin process ended unexpectedly".to_owned();
         slot.reason = "Crashed";
-        let (name, trial) = (name.clone(), slot.trial);
+        // What became stable since its trial began is started again.
+        let is_stable = slot.current.as_ref().is_some_and(|current| current.stable);
+        let (name, trial) = (name.clone(), slot.trial.filter(|_| !is_stable));
         match trial.and_then(|id| process.trials.iter().position(|t| t.id == id)) {
             Some(at) => {
                 let trial = process.trials.remove(at);
@@ -676,15 +714,28 @@ impl Sidecar {
     fn fall_back(&mut self, trial: Trial, name: &str, now: i64, nature: &Nature) {
         let failure = Failure::revision(Step::Grace, "CrashedInGracePeriod", "ended unexpectedly");
         let process = self.process();
-        let mut group = Vec::new();
-        for (member, mut new, mut previous) in trial.members {
-            if let Some(slot) = process.slots.get(&member).filter(|s| s.trial == Some(trial.id)) {
+        let family = process.take_family(trial);
+        let ids: BTreeSet<u64> = family.iter().map(|trial| trial.id).collect();
+        let mut group: Vec<Member> = Vec::new();
+        for trial in &family {
+            for (name, _, previous) in &trial.members {
+                let Some(slot) = process.slots.get(name).filter(|s| s.trial.is_some_and(|id| ids.contains(&id))) else {
+                    continue;
+                };
+                if group.iter().any(|member| member.name == *name) {
+                    continue;
+                }
+                let latest = family.iter().find(|t| Some(t.id) == slot.trial);
+                let (mut new, mut previous) = (latest.and_then(|t| t.target(name)).cloned(), previous.clone());
                 // It became stable since its trial began: nothing else may take its place.
                 if let Some(current) = slot.current.as_ref().filter(|current| current.stable) {
                     new = Some(current.clone());
                     previous = previous.or_else(|| new.clone());
                 }
-                group.push(Member { name: member, group: 0, new, previous, course: Course::Back, stopped: true });
+                let is_base = |t: &&Trial| trial.bases.contains(&t.id) && t.has(name);
+                let base = process.trials.iter().find(is_base).map(|t| t.id);
+                let name = name.clone();
+                group.push(Member { name, group: 0, new, previous, course: Course::Back, stopped: true, base });
             }
         }
         self.go_back(group, name, &failure, now, nature);
@@ -869,6 +920,7 @@ impl Sidecar {
         let is_news = old != Some(&complete);
         if is_other_host {
             self.disk.ledger.forgive_all();
+            self.process().first_set_ran = false;
         }
         if is_news {
             self.disk.snapshot = Some(complete);
@@ -983,6 +1035,29 @@ impl Process {
         }
     }
 
+    /// The open trials of others whose end would leave a need of the members unmet.
+    fn needed(&self, members: &[&Member]) -> Vec<u64> {
+        let needs = members.iter().flat_map(|m| &m.new).flat_map(|t| &t.body.manifest.dependencies);
+        let others = needs.filter(|d| !members.iter().any(|m| m.name == d.name));
+        let trial = |need: &Dependency| {
+            let current = self.slots.get(&need.name)?.current.as_ref().map(revision_of)?;
+            let runs = |trial: &&Trial| trial.target(&need.name).map(revision_of) == Some(current);
+            self.trials.iter().rev().find(runs).filter(|trial| !trial.may_end(need)).map(|trial| trial.id)
+        };
+        others.filter_map(trial).collect()
+    }
+
+    /// A trial with those that began on top of it, that one first; they are open no more.
+    fn take_family(&mut self, trial: Trial) -> Vec<Trial> {
+        let mut family = vec![trial];
+        while let Some(at) = self.trials.iter().position(|t| t.bases.iter().any(|b| family.iter().any(|f| f.id == *b)))
+        {
+            let other = self.trials.remove(at);
+            family.push(other);
+        }
+        family
+    }
+
     fn moving(&self, desired: &Desired) -> Vec<GroupState> {
         let running: BTreeMap<_, _> = self.running().into_iter().map(|(n, t)| (n, t.assignment.revision)).collect();
         let wanted: BTreeMap<String, RevisionId> =
@@ -1026,8 +1101,10 @@ impl Process {
                     return None;
                 }
                 let previous = running.get(name).cloned().or_else(|| desired.fallback.get(name).cloned());
+                let slot = self.slots.get(name).and_then(|slot| slot.trial);
+                let base = slot.filter(|id| self.trials.iter().any(|trial| trial.id == *id));
                 let name = name.clone();
-                Some(Member { name, group: number, new, previous, course: Course::Going, stopped: false })
+                Some(Member { name, group: number, new, previous, course: Course::Going, stopped: false, base })
             };
             waves.push_back(group.plugins.iter().filter_map(member).collect::<Vec<_>>());
         }

@@ -22,6 +22,8 @@ const NODES: usize = 4;
 const EPOCH: i64 = 1_700_000_000_000;
 /// A stream to a frozen process ends after so long, and its lease with it.
 const LEASE: i64 = 15_000;
+/// The product's loop that takes away looks so often without being woken.
+const FOREIGN: i64 = 5_000;
 /// More events than this, and it moves in circles.
 const MAX_EVENTS: usize = 60_000;
 
@@ -83,6 +85,8 @@ pub(crate) struct Simulation {
     pub(crate) random: Random,
     pub(crate) laws: Laws,
     undo: Vec<(i64, Undo)>,
+    /// When pods that follow another host than theirs are looked at again.
+    foreign_at: i64,
     latency: i64,
     pub(crate) api_skew: i64,
     pub(crate) operator_skew: i64,
@@ -110,6 +114,7 @@ impl Simulation {
             random,
             laws: Laws::default(),
             undo: Vec::new(),
+            foreign_at: EPOCH,
             latency,
             api_skew: 0,
             operator_skew: 0,
@@ -134,7 +139,8 @@ impl Simulation {
         let leader = self.leader.as_ref().map_or(self.leader_at, Replica::next_event);
         let undo = self.undo.iter().map(|(at, _)| *at);
         let frozen = self.frozen.iter().map(|(_, until)| *until);
-        pods.chain(undo).chain(frozen).chain([leader]).min().unwrap_or(i64::MAX)
+        let foreign = self.has_foreign().then_some(self.foreign_at);
+        pods.chain(undo).chain(foreign).chain(frozen).chain([leader]).min().unwrap_or(i64::MAX)
     }
 
     /// Lets so much time pass.
@@ -316,7 +322,16 @@ impl Simulation {
         }
     }
 
+    fn has_foreign(&self) -> bool {
+        self.pods.values().any(|pod| pod.is_running() && pod.follows() != pod.host)
+    }
+
     fn pass(&mut self) {
+        let looks = self.foreign_at <= self.now && self.has_foreign();
+        if looks {
+            self.foreign_at = self.now + FOREIGN;
+            self.ring_all();
+        }
         let Some(leader) = &mut self.leader else { return };
         let before = leader.passes;
         if leader.run(self.now) {

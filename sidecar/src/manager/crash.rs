@@ -209,7 +209,7 @@ impl Manager {
     async fn resume_trial(&self, work: &mut Work, target: &Target) -> bool {
         let Some(trial) = work.trial.clone().filter(|_| !target.stable) else { return false };
         if !trial.is_open() {
-            let own = Arc::new(trial.alone(target));
+            let own = self.trials.begin(trial.alone(target));
             work.trial = Some(Arc::clone(&own));
             self.events.send(Event::Trial(own)).await.ok();
         }

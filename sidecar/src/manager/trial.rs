@@ -7,12 +7,48 @@ use super::{
     plugin::{Plugin, Work},
 };
 use crate::{failure::Failure, target::Target};
-use rockstar_core::duration;
+use parking_lot::Mutex;
+use rockstar_core::{duration, manifest::Dependency};
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 use tokio::time::Instant;
+
+/// The trials that are open.
+#[derive(Debug, Default)]
+pub(super) struct Trials(Mutex<Vec<Weak<Trial>>>);
+
+impl Trials {
+    /// Takes up a trial that begins.
+    pub(super) fn begin(&self, trial: Trial) -> Arc<Trial> {
+        let trial = Arc::new(trial);
+        let mut known = self.0.lock();
+        known.retain(|other| other.upgrade().is_some_and(|other| other.is_open()));
+        known.push(Arc::downgrade(&trial));
+        trial
+    }
+
+    fn open(&self) -> Vec<Arc<Trial>> {
+        self.0.lock().iter().filter_map(Weak::upgrade).filter(|trial| trial.is_open()).collect()
+    }
+
+    /// The trial that a plugin is part of with what it runs now.
+    pub(super) fn of(&self, plugin: &Plugin) -> Option<Arc<Trial>> {
+        let current = plugin.current()?;
+        let runs = |trial: &Arc<Trial>| {
+            trial.target(plugin.name()).is_some_and(|t| t.assignment.revision == current.assignment.revision)
+        };
+        self.open().into_iter().rev().find(runs)
+    }
+
+    /// A trial with those that began on top of it, that one first: members go back to what they had before the first.
+    fn family(&self, trial: &Arc<Trial>) -> Vec<Arc<Trial>> {
+        let mut family = vec![Arc::clone(trial)];
+        family.extend(self.open().into_iter().filter(|other| !Arc::ptr_eq(other, trial) && other.stands_on(trial)));
+        family
+    }
+}
 
 /// One group on trial.
 #[derive(Debug)]
@@ -20,7 +56,8 @@ pub(super) struct Trial {
     /// In load order.
     pub(super) members: Vec<TrialMember>,
     pub(super) until: Instant,
-    /// Open trials that its members were part of before they moved again: what this one falls back to.
+    /// Open trials that its members were part of before they moved again, which is what this one falls back to, and those of
+    /// what its members require.
     pub(super) bases: Vec<Arc<Self>>,
     /// It is over: proven, or fallen back.
     pub(super) closed: AtomicBool,
@@ -41,6 +78,12 @@ impl Trial {
 
     pub(super) fn target(&self, name: &str) -> Option<Target> {
         self.members.iter().find(|m| m.plugin.name() == name)?.target.clone()
+    }
+
+    /// Tells whether a need is met by what its member goes back to.
+    pub(super) fn may_end(&self, need: &Dependency) -> bool {
+        let fits = |previous: &Target| need.constraint().is_ok_and(|c| c.matches(&previous.body.manifest.version));
+        self.previous(&need.name).map_or(need.optional, |previous| fits(&previous))
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -98,8 +141,8 @@ impl Manager {
     pub(super) async fn fall_back(&self, trial: Arc<Trial>, name: &str, failure: Failure) -> GroupOutcome {
         let mut locks = self.lock(trial.members.iter().map(|m| Arc::clone(&m.plugin))).await;
         let family = loop {
-            // A member that moved again is in a later trial, whose other members go back with it.
-            let family = family(&trial, locks.values().filter_map(|(_, work)| work.trial.as_ref()));
+            // A member that moved again, or one that requires a member, is in a later trial, which goes back with this one.
+            let family = self.trials.family(&trial);
             let plugins: Vec<_> =
                 family.iter().flat_map(|t| &t.members).map(|member| Arc::clone(&member.plugin)).collect();
             if plugins.iter().all(|plugin| locks.contains_key(plugin.name())) {
@@ -134,15 +177,4 @@ impl Manager {
         }
         self.go_back(returning, name, &failure, None).await
     }
-}
-
-/// A trial with those that began on top of it, that one first: members go back to what they had before the first.
-fn family<'a>(trial: &Arc<Trial>, open: impl Iterator<Item = &'a Arc<Trial>>) -> Vec<Arc<Trial>> {
-    let mut family = vec![Arc::clone(trial)];
-    for other in open.filter(|other| other.stands_on(trial)) {
-        if !family.iter().any(|known| Arc::ptr_eq(known, other)) {
-            family.push(Arc::clone(other));
-        }
-    }
-    family
 }

@@ -19,7 +19,10 @@ use crate::{
     target::Target,
 };
 use futures::{StreamExt, stream};
-use rockstar_core::{assignment::Queue, manifest::HookType};
+use rockstar_core::{
+    assignment::Queue,
+    manifest::{Dependency, HookType},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::AtomicBool},
@@ -412,10 +415,18 @@ fn trials(manager: &Manager, members: &[Member]) -> BTreeMap<usize, Arc<Trial>> 
         let unproven = members.iter().any(|m| m.step.new.as_ref().is_some_and(|t| !t.stable));
         unproven && (manager.journal.gives_up() || members.iter().any(|m| m.previous.is_some()))
     });
-    groups.into_iter().map(|(group, members)| (group, Arc::new(trial(&members)))).collect()
+    groups.into_iter().map(|(group, members)| (group, manager.trials.begin(trial(manager, &members)))).collect()
 }
 
-fn trial(members: &[&Member]) -> Trial {
+/// The open trials of others whose end would leave a need of the members unmet.
+fn needed(manager: &Manager, members: &[&Member]) -> Vec<Arc<Trial>> {
+    let needs = members.iter().flat_map(|m| &m.step.new).flat_map(|t| &t.body.manifest.dependencies);
+    let others = needs.filter(|d| !members.iter().any(|m| m.step.plugin.name() == d.name));
+    let trial = |need: &Dependency| manager.trials.of(&*manager.plugin(&need.name)?).filter(|t| !t.may_end(need));
+    others.filter_map(trial).collect()
+}
+
+fn trial(manager: &Manager, members: &[&Member]) -> Trial {
     let grace = |m: &&Member| m.step.new.as_ref().map(|t| t.assignment.policies.reload.grace_period);
     let longest = members.iter().filter_map(grace).max().unwrap_or(Duration::ZERO);
     let member = |m: &&Member| TrialMember {
@@ -424,9 +435,9 @@ fn trial(members: &[&Member]) -> Trial {
         previous: m.previous.clone(),
     };
     let mut bases: Vec<Arc<Trial>> = Vec::new();
-    for base in members.iter().filter_map(|m| m.base.as_ref()) {
-        if !bases.iter().any(|known| Arc::ptr_eq(known, base)) {
-            bases.push(Arc::clone(base));
+    for base in members.iter().filter_map(|m| m.base.clone()).chain(needed(manager, members)) {
+        if !bases.iter().any(|known| Arc::ptr_eq(known, &base)) {
+            bases.push(base);
         }
     }
     Trial {
