@@ -761,6 +761,30 @@ async fn a_plugin_that_loses_a_permission_serves_while_another_version_of_it_is_
 }
 
 #[tokio::test]
+async fn a_version_that_lost_nothing_serves_on_while_another_one_loses_a_permission() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let mut v2 = version(&sidecar, &p("2.0.0", ""), Duration::ZERO);
+    // It never answers the sidecar.
+    let program = sidecar.path().join("versions/2.0.0/p");
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "#!/bin/sh\necho p waits >> $PROBE_LOG\nkill -STOP $$\n").unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    let count = |text: &str| sidecar.calls().iter().filter(|call| *call == text).count();
+    v2.0.permissions.push("network".into());
+    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
+    sidecar.until("a process", || count("p waits") == 1).await;
+    v2.0.permissions.retain(|permission| permission != "network");
+    operator.says.send_replace(snapshot(3, &v2, Some(&v1)));
+    sidecar.until("another process", || count("p waits") == 2).await;
+    assert_eq!((count("p stop"), count("p start"), operator.runs("p", "1.0.0")), (0, 1, true));
+}
+
+#[tokio::test]
 async fn a_fetch_that_nobody_wants_any_more_is_given_up() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

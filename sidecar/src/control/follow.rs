@@ -155,7 +155,7 @@ impl Follower {
             self.note(&desired, &applied);
         }
         let groups = applied.groups.iter().map(|group| self.state(group));
-        self.tell(snapshot, groups.chain(unknown.iter().map(|(_, unknown)| self.waiting(unknown))).collect());
+        self.tell(snapshot, groups.chain(unknown.values().map(|unknown| self.waiting(unknown))).collect());
         Ok(applied)
     }
 

@@ -99,6 +99,9 @@ impl Manager {
     async fn renew(&self, plugin: &Arc<Plugin>) {
         // Whoever brings up what is not allowed any more gives up at once.
         let Ok(mut work) = timeout(LOCK_TIMEOUT, plugin.lock()).await else { return interrupt(plugin).await };
+        if !plugin.slot().has_excess() {
+            return;
+        }
         let Some((mut running, current)) = work.running.take().zip(plugin.current()) else { return };
         work.watcher = None;
         let slot = plugin.slot();

@@ -198,6 +198,7 @@ impl Sidecar {
         }
     }
 
+    /// Connects as an application does.
     async fn channel(&self) -> Channel {
         let path = self.path().join("app.sock");
         let connector = tower::service_fn(move |_: Uri| {
