@@ -208,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn a_relabelled_pod_has_what_its_former_host_allows_until_it_is_told_something() {
+        let host = HostKey::new("shop", "storefront");
+        let mut instance = attached("web-1", 7, &[("a", "a-1")]);
+        let says = |instance: &mut Attached, name: &str| Arc::make_mut(&mut instance.report).host = name.to_owned();
+        for (named, followed_by) in [("", "storefront"), ("shop/storefront", "storefront"), ("shop/back", "back")] {
+            says(&mut instance, named);
+            assert_eq!(followed(&instance, &host), HostKey::new("shop", followed_by), "{named}");
+        }
+        says(&mut instance, "elsewhere/back");
+        assert_eq!(followed(&instance, &host), host, "its namespace is its own");
+        says(&mut instance, "shop/back");
+        instance.told = Some(Arc::default());
+        assert_eq!(followed(&instance, &host), host);
+    }
+
+    #[test]
     fn what_cannot_be_read_stays() {
         let a = || plugin("a", "1.0.0", json!({}));
         let unreadable = |name: Option<&str>| Unreadable {
