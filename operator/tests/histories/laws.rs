@@ -457,6 +457,10 @@ impl Simulation {
         let plugins: Vec<Plugin> = self.store.lock().plugins.values().map(|p| Plugin::clone(p)).collect();
         for object in plugins {
             let name = object.metadata.name.clone().unwrap_or_default();
+            // Plugins without their host are told of by another loop.
+            if !self.store.lock().hosts.contains_key(&object.spec.host) {
+                continue;
+            }
             if let Some(revision) = claims_ready(&object) {
                 for pod in self.of_host(&object.spec.host).filter(|p| p.phase == PodPhase::Running) {
                     let old = pod.sidecar.truth.served_since.is_some_and(|since| self.now - since > AWAY);

@@ -784,7 +784,9 @@ impl Sidecar {
         slot.again_at = None;
         let Some(target) = slot.current.clone().filter(|_| slot.status == Status::Error) else { return true };
         slot.restarts += 1;
-        if nature.behaviour(&target) == Behaviour::FailsToStart {
+        if target.unconfigured {
+            self.try_again(&name, Class::Environment, now);
+        } else if nature.behaviour(&target) == Behaviour::FailsToStart {
             self.try_again(&name, Class::Revision, now);
         } else {
             let until = now + grace(&target);
@@ -1082,6 +1084,7 @@ impl Process {
             if target.unconfigured {
                 current.assignment.config.clone_from(&before.assignment.config);
             }
+            current.unconfigured &= target.unconfigured;
             if slot.again_at.is_some() && attempt(current) != attempt(&before) {
                 slot.again_at = Some(now);
             }

@@ -303,6 +303,7 @@ impl Manager {
         if target.unconfigured {
             now.assignment.config.clone_from(&current.assignment.config);
         }
+        now.unconfigured &= target.unconfigured;
         slot.set_policies(target.assignment.policies.clone());
         let Some(running) = &work.running else {
             let is_retried = Plugin::attempt(&current) != Plugin::attempt(&now);
