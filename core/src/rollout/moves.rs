@@ -143,6 +143,8 @@ struct Mover<'a> {
     /// By route and the steps taken.
     mixed: HashMap<(*const Route, Vec<usize>), Arc<Set>>,
     on_trial: Vec<bool>,
+    /// Sets with anything that is not stable: the partition keeps it from the rest.
+    holding: Vec<bool>,
     unproven: HashMap<(SetId, SetId), bool>,
     budget: Budget,
     /// Without and with a recent environment failure.
@@ -154,14 +156,18 @@ struct Mover<'a> {
 
 impl<'a> Mover<'a> {
     fn new(state: &'a mut State, input: &'a Input, fleet: &'a Fleet<'a>, target: Arc<Set>) -> Self {
-        let on_trial = fleet.sets.that(|set| state.trials.iter().any(|(p, t)| set.get(p) == Some(&t.revision)));
+        let tries = |set: &Set| state.trials.iter().any(|(p, t)| set.get(p) == Some(&t.revision));
+        let on_trial = fleet.sets.that(tries);
+        // Also what is left of targets before.
+        let is_stable = |stable: &Set, set: &Set| set.iter().all(|(p, revision)| stable.get(p) == Some(revision));
+        let holding = fleet.sets.that(|set| tries(set) || state.stable.as_ref().is_some_and(|s| !is_stable(s, set)));
         let desired = fleet.live().count();
         let budget = Budget {
             window: input.policy.max_unavailable.of(desired).max(1),
             in_flight: 0,
             unknown: 0,
             counted: 0,
-            holders: fleet.live().filter(|view| view.may_run(&on_trial) || view.unknown()).count(),
+            holders: fleet.live().filter(|view| view.may_run(&holding) || view.unknown()).count(),
             may_hold: desired.saturating_sub(input.policy.partition.of(desired)),
         };
         Self {
@@ -172,6 +178,7 @@ impl<'a> Mover<'a> {
             routes: HashMap::new(),
             mixed: HashMap::new(),
             on_trial,
+            holding,
             unproven: HashMap::new(),
             budget,
             queues: [Queue::default(), Queue::default()],
@@ -410,7 +417,7 @@ impl<'a> Mover<'a> {
         if self.input.recovering {
             return Gate::Shut;
         }
-        let holder = view.may_run(&self.on_trial);
+        let holder = view.may_run(&self.holding);
         if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
             return Gate::Held;
         }
@@ -427,7 +434,7 @@ impl<'a> Mover<'a> {
     fn tell(&mut self, candidate: &Candidate, steps: Vec<usize>) {
         let view = &self.fleet.views[candidate.index];
         let trials = || steps.iter().flat_map(|step| &candidate.route.steps[*step].trials);
-        if trials().next().is_some() && !view.may_run(&self.on_trial) && !view.unknown() {
+        if trials().next().is_some() && !view.may_run(&self.holding) && !view.unknown() {
             self.budget.holders += 1;
         }
         for plugin in trials() {

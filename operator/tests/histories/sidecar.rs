@@ -690,6 +690,15 @@ impl Sidecar {
         let process = self.process();
         let due = |(_, s): &(&String, &mut Slot)| s.crash_at.is_some_and(|at| at <= now);
         let Some((name, slot)) = process.slots.iter_mut().find(due) else { return false };
+        // The way back waits for a wave that has one of those that go back.
+        let family = slot.trial.map(|id| trial_family(&process.trials, id)).unwrap_or_default();
+        let mut members = process.trials.iter().filter(|t| family.contains(&t.id)).flat_map(|t| &t.members);
+        let wave: Vec<&str> = process.apply.iter().flat_map(|a| &a.wave).map(|m| m.name.as_str()).collect();
+        let busy = members.any(|(member, ..)| wave.contains(&member.as_str()));
+        if let Some(until) = process.work.until().filter(|_| busy) {
+            slot.crash_at = Some(until.max(now) + 1);
+            return true;
+        }
         slot.crash_at = None;
         if slot.status != Status::Running {
             return true;
@@ -990,6 +999,27 @@ fn with_dependents(wave: &[Member], index: usize) -> BTreeSet<usize> {
     }
 }
 
+/// A trial with those that began on top of it.
+fn trial_family(trials: &[Trial], id: u64) -> BTreeSet<u64> {
+    let mut family = BTreeSet::from([id]);
+    // Ids grow, so that a base comes before what stands on it.
+    for trial in trials {
+        if trial.bases.iter().any(|base| family.contains(base)) {
+            family.insert(trial.id);
+        }
+    }
+    family
+}
+
+impl Work {
+    const fn until(&self) -> Option<i64> {
+        match self {
+            Self::Fetching(until) | Self::Switching(until) => Some(*until),
+            Self::Idle => None,
+        }
+    }
+}
+
 impl Process {
     fn next_event(&self, now: i64) -> i64 {
         let work = match self.work {
@@ -1051,12 +1081,9 @@ impl Process {
 
     /// A trial with those that began on top of it, that one first; they are open no more.
     fn take_family(&mut self, trial: Trial) -> Vec<Trial> {
+        let ids = trial_family(&self.trials, trial.id);
         let mut family = vec![trial];
-        while let Some(at) = self.trials.iter().position(|t| t.bases.iter().any(|b| family.iter().any(|f| f.id == *b)))
-        {
-            let other = self.trials.remove(at);
-            family.push(other);
-        }
+        family.extend(self.trials.extract_if(.., |other| ids.contains(&other.id)));
         family
     }
 
