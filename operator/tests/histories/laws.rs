@@ -209,11 +209,11 @@ impl Simulation {
             let current = slot.current.as_ref();
             current.is_none_or(|t| t.stable || stable.get(t.name()).is_some_and(|r| r.0 == revision_of(t)))
         };
-        // One that was told something else that is not stable goes on with it.
+        // One that had, or was told, something else that is not stable goes on so.
         let told = pod.sidecar.disk.snapshot.iter().flat_map(|s| &s.target);
         let mut others =
             told.filter(|t| t.revision != revision && stable.get(&t.plugin).is_none_or(|r| r.0 != t.revision));
-        if others.next().is_some() {
+        if pod.sidecar.truth.holds || others.next().is_some() {
             return Ok(());
         }
         let holds = |p: &&Pod| p.sidecar.process.iter().flat_map(|p| p.slots.values()).any(|slot| !is_stable(slot));

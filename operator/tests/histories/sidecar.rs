@@ -197,6 +197,8 @@ pub(crate) struct Truth {
     pub(crate) began: BTreeSet<String>,
     pub(crate) served_since: Option<i64>,
     pub(crate) attached_since: Option<i64>,
+    /// It had something that is not stable a moment ago.
+    pub(crate) holds: bool,
     /// Since when it follows one snapshot in one process.
     pub(crate) quiet_since: i64,
     following: Option<(String, u64)>,
@@ -235,8 +237,9 @@ impl Sidecar {
             truth.following = following;
             truth.quiet_since = now;
         }
-        let slots = self.process.iter().flat_map(|p| &p.slots);
-        for (plugin, slot) in slots {
+        let slots = || self.process.iter().flat_map(|p| &p.slots);
+        truth.holds = slots().any(|(_, slot)| slot.current.as_ref().is_some_and(|current| !current.stable));
+        for (plugin, slot) in slots() {
             let Some(current) = slot.current.as_ref().filter(|_| slot.status == Status::Running) else { continue };
             match truth.up.get_mut(plugin) {
                 Some((revision, at)) if revision == revision_of(current) => *at = now,
