@@ -132,12 +132,14 @@ pub struct Carried {
     /// With the credentials that went along; None: they were there before this stream, so that nobody knows which.
     holds: HashMap<String, Option<Bytes>>,
     newest: u64,
+    /// Plugins were withdrawn since the last snapshot: the instance forgets their bodies, and says so later.
+    is_cut: bool,
 }
 
 impl Carried {
     /// What the instance says is the truth, once it has heard the newest snapshot.
     pub fn heard(&mut self, report: &Report) {
-        if report.plan_generation >= self.newest {
+        if report.plan_generation >= self.newest && !self.is_cut {
             let mut known = std::mem::take(&mut self.holds);
             let held = report.revisions.iter().map(|r| (r.clone(), known.remove(r).flatten()));
             self.holds = held.collect();
@@ -148,12 +150,22 @@ impl Carried {
     pub fn encode(&mut self, letter: Letter) -> ToInstance {
         let message = match letter {
             Letter::State(publication) => Message::Snapshot(self.snapshot(&publication)),
-            Letter::Withdraw(withdrawal) => Message::Withdraw(withdrawal),
+            Letter::Withdraw(withdrawal) => {
+                self.cut(&withdrawal);
+                Message::Withdraw(withdrawal)
+            }
             Letter::FailureSeen(seen) => Message::FailureSeen(seen),
             Letter::KeepReady(keep) => Message::KeepReady(keep),
             Letter::Moved(moved) => Message::Moved(moved),
         };
         ToInstance { message: Some(message) }
+    }
+
+    fn cut(&mut self, withdrawal: &Withdraw) {
+        if !withdrawal.plugins.is_empty() {
+            self.holds.clear();
+            self.is_cut = true;
+        }
     }
 
     fn snapshot(&mut self, publication: &Publication) -> Snapshot {
@@ -163,6 +175,7 @@ impl Carried {
         let sent = snapshot.bodies.iter().map(|b| (b.revision.clone(), Some(b.pull_secret_json.clone())));
         self.holds.extend(sent);
         self.newest = publication.plan_generation;
+        self.is_cut = false;
         snapshot
     }
 
@@ -240,6 +253,25 @@ mod tests {
             mailbox.publish(&giving("b"));
             assert_eq!(mailbox.take(), None, "the state does not give it");
         }
+    }
+
+    #[test]
+    fn bodies_of_withdrawn_plugins_travel_again() {
+        let mut carried = Carried::default();
+        let mut bodies = |letter, report: Option<Report>| {
+            report.iter().for_each(|report| carried.heard(report));
+            match carried.encode(letter).message {
+                Some(Message::Snapshot(snapshot)) => snapshot.bodies.len(),
+                _ => 0,
+            }
+        };
+        let state = |generation| Letter::State(publication(generation, &["a-1", "b-1"]));
+        let gone = || Letter::Withdraw(Withdraw { plugins: vec!["a".into()], ..Withdraw::default() });
+        assert_eq!((bodies(state(1), None), bodies(state(2), None), bodies(gone(), None)), (2, 0, 0));
+        // What the instance said before it heard of the withdrawal counts for nothing.
+        let revisions = vec!["a-1".to_owned(), "b-1".to_owned()];
+        let before = Report { plan_generation: 2, revisions, ..Report::default() };
+        assert_eq!((bodies(state(3), Some(before)), bodies(state(4), None)), (2, 0));
     }
 
     #[tokio::test]
