@@ -317,9 +317,7 @@ async fn a_sidecar_that_dies_on_trial_boots_the_fallback_without_its_operator() 
     operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
     sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
 
-    sidecar.signal("-KILL");
-    sidecar.exit().await;
-    sidecar.until("no process", || sidecar.processes().is_empty()).await;
+    kill(&mut sidecar).await;
     std::fs::remove_file(sidecar.path().join("control.sock")).unwrap();
     sidecar.start_as(&ARGUMENTS);
     sidecar.until_log("admin on http://").await;
@@ -336,23 +334,38 @@ async fn a_sidecar_that_dies_on_trial_boots_the_fallback_without_its_operator() 
     assert_eq!(sidecar.processes(), Vec::<String>::new());
 }
 
+/// Ends the sidecar uncleanly, and waits until its plugins are gone with it.
+async fn kill(sidecar: &mut Sidecar) {
+    sidecar.signal("-KILL");
+    sidecar.exit().await;
+    sidecar.until("no process", || sidecar.processes().is_empty()).await;
+}
+
+/// Runs the first version as the stable one, then the second one on trial.
+async fn try_second(
+    sidecar: &mut Sidecar,
+    operator: &Operator,
+    [v1, v2]: [&(Assignment, RevisionBody); 2],
+    second: &str,
+) {
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(snapshot(1, v1, Some(v1)));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(snapshot(2, v2, Some(v1)));
+    sidecar.until(second, || operator.runs("p", second)).await;
+}
+
 #[tokio::test]
 async fn a_trial_that_the_operator_ends_is_not_to_blame_for_a_later_end() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());
     let v1 = version(&sidecar, &p("1.0.0", ""), Duration::from_secs(300));
     let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
-    sidecar.start_as(&ARGUMENTS);
-    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
-    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
-    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
-    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    try_second(&mut sidecar, &operator, [&v1, &v2], "1.1.0").await;
     operator.says.send_replace(snapshot(3, &v1, Some(&v1)));
     sidecar.until("p 1.0.0 again", || operator.runs("p", "1.0.0")).await;
 
-    sidecar.signal("-KILL");
-    sidecar.exit().await;
-    sidecar.until("no process", || sidecar.processes().is_empty()).await;
+    kill(&mut sidecar).await;
     operator.heard.lock().clear();
     sidecar.start_as(&ARGUMENTS);
     sidecar.until("a restart", || operator.runs("p", "1.0.0")).await;
@@ -380,11 +393,7 @@ async fn a_stable_version_that_crashes_in_its_grace_period_is_started_again() {
     let operator = Operator::serve(sidecar.path());
     let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
     let v2 = version(&sidecar, &p("1.1.0", ""), Duration::from_secs(300));
-    sidecar.start_as(&ARGUMENTS);
-    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
-    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
-    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
-    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    try_second(&mut sidecar, &operator, [&v1, &v2], "1.1.0").await;
     operator.says.send_replace(snapshot(3, &v2, Some(&v2)));
     sidecar.until("the promotion", || operator.outcome(3).is_some()).await;
     let [pid] = &sidecar.processes()[..] else { panic!("one process: {:?}", sidecar.processes()) };
@@ -644,11 +653,7 @@ async fn a_version_on_trial_that_loses_a_permission_is_not_proven_by_its_restart
     let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
     let mut v2 = version(&sidecar, &p("2.0.0", ""), Duration::from_secs(300));
     v2.0.permissions.push("network".into());
-    sidecar.start_as(&ARGUMENTS);
-    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
-    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
-    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
-    sidecar.until("p 2.0.0", || operator.runs("p", "2.0.0")).await;
+    try_second(&mut sidecar, &operator, [&v1, &v2], "2.0.0").await;
     let permissions = vec![Allowed { plugin: "p".into(), permissions: vec!["filesystem".into()] }];
     operator.withdraws.send_replace(Some(Withdraw { permissions, ..Withdraw::default() }));
     let restarted = || operator.plugin("p").filter(|p| p.restarts == 1 && p.status == "running");
@@ -685,11 +690,7 @@ async fn a_version_that_comes_back_late_to_its_trial_is_not_proven() {
     policies.crash_budget.max_crashes = 50;
     v2.0.policies_json = serde_json::to_vec(&policies).unwrap().into();
     let v3 = version(&sidecar, &p("3.0.0", "fail initialize no key"), grace);
-    sidecar.start_as(&ARGUMENTS);
-    operator.says.send_replace(snapshot(1, &v1, Some(&v1)));
-    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
-    operator.says.send_replace(snapshot(2, &v2, Some(&v1)));
-    sidecar.until("p 2.0.0", || operator.runs("p", "2.0.0")).await;
+    try_second(&mut sidecar, &operator, [&v1, &v2], "2.0.0").await;
     change_copy(&sidecar, "2.0.0", "fail initialize not now");
     operator.says.send_replace(snapshot(3, &v3, Some(&v1)));
     // The pauses between seven tries are longer than the grace period.

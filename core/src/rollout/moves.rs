@@ -143,7 +143,7 @@ struct Mover<'a> {
     /// By route and the steps taken.
     mixed: HashMap<(*const Route, Vec<usize>), Arc<Set>>,
     on_trial: Vec<bool>,
-    /// Sets with anything that is not stable: the partition keeps it from the rest.
+    /// Marks the sets with anything that is not stable, which the partition keeps from the other instances.
     holding: Vec<bool>,
     unproven: HashMap<(SetId, SetId), bool>,
     budget: Budget,
@@ -158,7 +158,7 @@ impl<'a> Mover<'a> {
     fn new(state: &'a mut State, input: &'a Input, fleet: &'a Fleet<'a>, target: Arc<Set>) -> Self {
         let tries = |set: &Set| state.trials.iter().any(|(p, t)| set.get(p) == Some(&t.revision));
         let on_trial = fleet.sets.that(tries);
-        // Also what is left of targets before.
+        // Revisions that an earlier target left behind count, too.
         let is_stable = |stable: &Set, set: &Set| set.iter().all(|(p, revision)| stable.get(p) == Some(revision));
         let holding = fleet.sets.that(|set| tries(set) || state.stable.as_ref().is_some_and(|s| !is_stable(s, set)));
         let desired = fleet.live().count();

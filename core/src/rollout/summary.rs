@@ -107,7 +107,7 @@ impl Context<'_> {
         let runs = |view: &View<'_>| {
             view.instance.serving.get(plugin) == Some(revision) && self.has_acknowledged(plugin, view)
         };
-        // One that went away down is so until it says otherwise.
+        // A plugin that was down when its instance went away stays down until the instance says otherwise.
         let served = self.fleet.live().filter(|view| !view.instance.new);
         if let Some((view, down)) = worst(served.filter_map(|v| Some((v, v.instance.down.get(plugin)?)))) {
             return self.down(view, down);
@@ -137,7 +137,7 @@ impl Context<'_> {
 
     /// It has taken the newest that the plugin's spec asks for, and is done with it.
     fn has_acknowledged(&self, plugin: &str, view: &View<'_>) -> bool {
-        // What accepted no plan runs by another host's.
+        // An instance that has accepted no plan of this host runs by another host's.
         let since = self.state.attempts.get(plugin).copied().unwrap_or_default().max(1);
         view.instance.accepted >= since && !view.instance.busy.contains(plugin)
     }

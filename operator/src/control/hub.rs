@@ -26,7 +26,7 @@ pub struct Attached {
     pub report: Arc<Report>,
     /// Not acknowledged yet, by id.
     pub failures: Arc<BTreeMap<String, FailureRecord>>,
-    /// What it was told last on this stream.
+    /// The publication that was handed to this stream last.
     pub told: Option<Arc<Publication>>,
 }
 

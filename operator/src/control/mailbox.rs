@@ -268,7 +268,7 @@ mod tests {
         let state = |generation| Letter::State(publication(generation, &["a-1", "b-1"]));
         let gone = || Letter::Withdraw(Withdraw { plugins: vec!["a".into()], ..Withdraw::default() });
         assert_eq!((bodies(state(1), None), bodies(state(2), None), bodies(gone(), None)), (2, 0, 0));
-        // What the instance said before it heard of the withdrawal counts for nothing.
+        // A report from before the withdrawal does not count.
         let revisions = vec!["a-1".to_owned(), "b-1".to_owned()];
         let before = Report { plan_generation: 2, revisions, ..Report::default() };
         assert_eq!((bodies(state(3), Some(before)), bodies(state(4), None)), (2, 0));

@@ -106,21 +106,25 @@ fn set(plugins: &[PluginState], has: impl Fn(&PluginState) -> bool) -> Set {
     of.map(|p| (p.plugin.clone(), RevisionId(p.revision.clone()))).collect()
 }
 
-/// Tells from the termination message, else from the last report, which plugins a pod that ended has served.
+/// Tells what is known of a pod that is not connected: of one that ended, what it served, by its termination message, else by
+/// its last report; of another one, what was down in its last report, which stays down until the pod says otherwise.
 fn left(pod: &Pod, host_uid: &str, memory: &Memory) -> Said {
-    if !matches!(pod.phase, PodPhase::Succeeded) {
-        // What was down is so until it says otherwise.
-        let last = memory.last_reports.get(&pod.uid).filter(|report| report.host_uid == host_uid);
-        return Said { down: last.map(|report| down(&report.plugins)).unwrap_or_default(), ..Said::default() };
+    let last = memory.last_reports.get(&pod.uid).filter(|report| report.host_uid == host_uid);
+    let last = last.map(|report| report.plugins.as_slice()).unwrap_or_default();
+    if pod.phase != PodPhase::Succeeded {
+        return Said { down: down(last), ..Said::default() };
     }
-    if let Some(message) = pod.termination.as_deref().and_then(Termination::decode) {
-        let revisions = Some(message).filter(|m| m.host_uid == host_uid).into_iter().flat_map(|m| m.revisions);
-        let named = |id: RevisionId| Some((memory.known.get(&id)?.plugin.clone(), id));
-        return Said { serving: revisions.filter_map(named).collect(), ..Said::default() };
-    }
-    let reported = memory.last_reports.get(&pod.uid).filter(|report| report.host_uid == host_uid);
-    let up = |report: &Arc<Report>| set(&report.plugins, |p| !p.revision.is_empty() && p.status == "running");
-    Said { serving: reported.map(up).unwrap_or_default(), ..Said::default() }
+    let served = match pod.termination.as_deref().and_then(Termination::decode) {
+        Some(message) if message.host_uid == host_uid => named(message.revisions, memory),
+        Some(_) => Set::default(),
+        None => set(last, |p| !p.revision.is_empty() && p.status == "running"),
+    };
+    Said { serving: served, ..Said::default() }
+}
+
+fn named(revisions: Vec<RevisionId>, memory: &Memory) -> Set {
+    let plugin = |id: RevisionId| Some((memory.known.get(&id)?.plugin.clone(), id));
+    revisions.into_iter().filter_map(plugin).collect()
 }
 
 fn serving(report: &Report) -> Set {

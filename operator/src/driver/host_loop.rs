@@ -56,7 +56,7 @@ async fn run_passes(tools: &Tools, host: &HostKey) {
             }
             Err(error) => {
                 let wait = backoff.after(host, &error);
-                // What rings meanwhile does not shorten the wait.
+                // The bell does not shorten this wait.
                 sleep_until(began + wait.max(SHORTEST_PAUSE)).await;
             }
         }

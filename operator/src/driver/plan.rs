@@ -28,7 +28,7 @@ pub struct Settings {
     pub framework: semver::Version,
     pub policy: Policy,
     pub ceiling: Permissions,
-    /// What is wrong with the policy of the rollout: until it is corrected, nothing that runs moves.
+    /// Says what is wrong with the rollout's policy. Until it is corrected the rollout is paused.
     pub fault: Option<FieldError>,
 }
 

@@ -56,11 +56,7 @@ pub fn compose(
     let mut host = host::status(&context, catalog, &plugins);
     if let Some((object, error)) = observed.view.host.as_ref().zip(settings.fault.as_ref()) {
         host.conditions = host::refused(object, &invalid(error), observed.now).conditions;
-        let why = behind(object, error);
-        for entry in catalog.entries.values() {
-            let status = plugins.get_mut(&object_name(&entry.object)).filter(|status| plugin::is_paused(status));
-            status.into_iter().for_each(|s| *s = plugin::behind_host(&entry.object, &why, observed.now));
-        }
+        hold(object, error, catalog, &mut plugins, observed.now);
     }
     let notes = notes::of_plan(&context, catalog).into_iter();
     let notes = notes.chain(notes::of_changes(observed, memory, &plugins));
@@ -69,11 +65,27 @@ pub fn compose(
     Report { host, plugins, notes }
 }
 
-/// What there is to say of a host whose own spec makes no sense: what runs goes on, and no change of a Plugin but those that
-/// take away is acted on. Pure.
+/// Says of Plugins that wait for nothing but the pause that a wrong policy is, what is wrong with the host.
+fn hold(
+    host: &PluginHost,
+    error: &FieldError,
+    catalog: &Catalog,
+    plugins: &mut BTreeMap<String, PluginStatus>,
+    now: i64,
+) {
+    let message = host_unusable(host, error);
+    for entry in catalog.entries.values() {
+        if let Some(status) = plugins.get_mut(&object_name(&entry.object)).filter(|status| plugin::is_paused(status)) {
+            *status = plugin::behind_host(&entry.object, &message, now);
+        }
+    }
+}
+
+/// Reports a host whose own spec makes no sense. Until it does, what runs goes on, and of the changes of Plugins only those
+/// that take away are acted on. Pure.
 #[must_use]
 pub fn unusable(object: &PluginHost, error: &FieldError, plugins: &[Arc<Plugin>], now: i64) -> Report {
-    let message = behind(object, error);
+    let message = host_unusable(object, error);
     let waits = |plugin: &&Arc<Plugin>| is_unseen(plugin) || plugin::waits_for_host(plugin);
     let waiting = plugins.iter().filter(waits);
     let plugins = waiting.map(|plugin| (object_name(plugin), plugin::behind_host(plugin, &message, now)));
@@ -84,12 +96,12 @@ fn invalid(error: &FieldError) -> Fault {
     Fault { condition: None, reason: "InvalidSpec", message: error.to_string() }
 }
 
-fn behind(object: &PluginHost, error: &FieldError) -> String {
+fn host_unusable(object: &PluginHost, error: &FieldError) -> String {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     format!("PluginHost {name} cannot be used: {error}; correct it")
 }
 
-/// Its newest spec has no status yet.
+/// Tells whether its newest spec has no status yet.
 fn is_unseen(object: &Plugin) -> bool {
     object.metadata.generation != object.status.as_ref().and_then(|status| status.observed_generation)
 }

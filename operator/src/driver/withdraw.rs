@@ -1,5 +1,5 @@
-//! What is taken away from instances, decided from what is live alone, beside the passes: nothing that a pass reads, writes
-//! or fails at holds it up. Pure, but for the handing over.
+//! Takes plugins and permissions away from instances. It decides from live objects and from what each stream was told, beside
+//! the passes, so that no read, write or failure of a pass holds it up. Pure, but for the handing over.
 
 use super::{Tools, catalog, plan};
 use crate::{
@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Between two looks, so that a burst of changes is one.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-/// Without any news: an instance may follow another host, whose news ring elsewhere.
+/// Looks so often without a bell, because an instance may follow another host, whose bell it does not hear.
 const IDLE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Takes away from the instances of one host, until dropped.
@@ -46,7 +46,7 @@ pub fn take_away(tools: &Tools, host: &HostKey) {
     let mut allowances: BTreeMap<HostKey, Allowance> = BTreeMap::new();
     for instance in &attached {
         let pod = Identity { namespace: host.namespace.clone(), pod: instance.pod.clone(), uid: instance.uid.clone() };
-        // Its label names another host now: it comes back to that one.
+        // Closes the stream of a pod whose label names another host now; it comes back to that one.
         if world.host_of(&pod).is_some_and(|other| other != *host) {
             tools.hub.close(host, &instance.uid);
             continue;
@@ -88,7 +88,7 @@ impl Allowance {
 
     fn new(view: &View) -> Self {
         let stored = || view.host.as_ref()?.status.as_ref()?.rollout.clone();
-        // Whose object cannot be read is known by what was stored of it.
+        // The stored tokens tell which plugin an unreadable object is.
         let state = if view.unreadable.is_empty() { None } else { stored() }.unwrap_or_default();
         Self::with(view, &state)
     }

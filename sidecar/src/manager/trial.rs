@@ -72,12 +72,16 @@ pub(super) struct TrialMember {
 }
 
 impl Trial {
+    fn member(&self, name: &str) -> Option<&TrialMember> {
+        self.members.iter().find(|m| m.plugin.name() == name)
+    }
+
     pub(super) fn previous(&self, name: &str) -> Option<Target> {
-        self.members.iter().find(|m| m.plugin.name() == name)?.previous.clone()
+        self.member(name)?.previous.clone()
     }
 
     pub(super) fn target(&self, name: &str) -> Option<Target> {
-        self.members.iter().find(|m| m.plugin.name() == name)?.target.clone()
+        self.member(name)?.target.clone()
     }
 
     /// Tells whether a need is met by what its member goes back to.
@@ -92,7 +96,7 @@ impl Trial {
 
     /// A trial that begins now for one member of this one.
     pub(super) fn alone(&self, target: &Target) -> Self {
-        let members = self.members.iter().filter(|m| m.plugin.name() == target.name()).cloned().collect();
+        let members = self.member(target.name()).cloned().into_iter().collect();
         let until = Instant::now() + target.assignment.policies.reload.grace_period;
         Self { members, until, bases: vec![], closed: AtomicBool::default() }
     }
@@ -104,7 +108,7 @@ impl Trial {
 
     /// The open trial on which the plugin was before it moved again.
     fn base_of(&self, name: &str) -> Option<Arc<Self>> {
-        let has = |trial: &&Arc<Self>| trial.is_open() && trial.members.iter().any(|m| m.plugin.name() == name);
+        let has = |trial: &&Arc<Self>| trial.is_open() && trial.member(name).is_some();
         self.bases.iter().find(has).cloned()
     }
 }
@@ -164,8 +168,8 @@ impl Manager {
                 let latest = work.trial.take();
                 work.watcher = None;
                 let failed = work.running.take();
-                let latest = latest.iter().flat_map(|t| &t.members).find(|m| m.plugin.name() == plugin.name());
-                let (mut target, mut previous) = (latest.and_then(|m| m.target.clone()), member.previous.clone());
+                let target = latest.and_then(|latest| latest.target(plugin.name()));
+                let (mut target, mut previous) = (target, member.previous.clone());
                 // It became stable since its trial began: nothing else may take its place.
                 if let Some(current) = plugin.current().filter(|current| current.stable) {
                     target = Some((*current).clone());

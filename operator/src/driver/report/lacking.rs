@@ -36,10 +36,11 @@ impl Lacking {
 
     /// Takes up what was composed.
     pub fn note(&mut self, plugins: &BTreeMap<String, PluginStatus>, now: i64) {
-        let lacks = |key: &String| plugins.get(key).filter(|status| lacks(status));
-        self.0.retain(|key, (of, _)| lacks(key).is_some_and(|status| status.observed_generation == *of));
-        for (key, status) in plugins.iter().filter(|(_, status)| self::lacks(status)) {
-            self.0.entry(key.clone()).or_insert((status.observed_generation, now));
+        let lacking = plugins.iter().filter(|(_, status)| lacks(status));
+        let lacking: BTreeMap<&String, Option<i64>> = lacking.map(|(key, s)| (key, s.observed_generation)).collect();
+        self.0.retain(|key, (generation, _)| lacking.get(key) == Some(generation));
+        for (key, generation) in lacking {
+            self.0.entry(key.clone()).or_insert((generation, now));
         }
     }
 

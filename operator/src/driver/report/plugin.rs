@@ -11,6 +11,7 @@ use super::{
     lacking::Lacking,
     threshold,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rockstar_core::{
     permission::Permission,
     resolve::{self, ResolveError},
@@ -133,14 +134,19 @@ pub(super) fn behind_host(object: &Plugin, message: &str, now: i64) -> PluginSta
     replaced(object, &Outlook::new(Course::Stuck, HOST_UNUSABLE, message), now)
 }
 
-/// Nothing but the pause of the rollout keeps it from being ready.
+/// Tells whether nothing but the pause of the rollout keeps it from being ready.
 pub(super) fn is_paused(status: &PluginStatus) -> bool {
-    status.conditions.iter().any(|c| c.type_ == condition::READY && c.reason == "Paused")
+    is_ready_for(&status.conditions, "Paused")
 }
 
-/// Its status says so already.
+/// Tells whether its status says so already.
 pub(super) fn waits_for_host(object: &Plugin) -> bool {
-    old(object).iter().any(|c| c.type_ == condition::READY && c.reason == HOST_UNUSABLE)
+    is_ready_for(old(object), HOST_UNUSABLE)
+}
+
+/// Tells whether Ready is what it is for this reason.
+fn is_ready_for(conditions: &[Condition], reason: &str) -> bool {
+    conditions.iter().any(|c| c.type_ == condition::READY && c.reason == reason)
 }
 
 /// The status as it was, but for the outlook.
@@ -172,7 +178,7 @@ pub fn orphan(object: &Plugin, key: &str, lacking: &Lacking, now: i64) -> Plugin
     PluginStatus { observed_generation: generation, phase, conditions, ..before }
 }
 
-pub(super) fn old(object: &Plugin) -> &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition] {
+pub(super) fn old(object: &Plugin) -> &[Condition] {
     object.status.as_ref().map_or(&[], |s| &s.conditions)
 }
 
