@@ -9,13 +9,21 @@ mod back;
 pub mod budget;
 mod calls;
 mod crash;
+#[cfg(test)]
+mod fixtures;
+mod grace;
 mod journal;
 mod plugin;
+#[doc(hidden)]
+pub mod probation;
 mod query;
+#[doc(hidden)]
+pub mod rollback;
 mod room;
 mod serve;
 mod threshold;
-mod trial;
+#[doc(hidden)]
+pub mod transition;
 mod unload;
 mod wave;
 mod withdraw;
@@ -40,6 +48,7 @@ use arc_swap::ArcSwap;
 use crash::Event;
 use parking_lot::Mutex;
 use plugin::Plugin;
+use probation::Probations;
 use rockstar_core::{assignment::Policies, backends::Backends};
 use semver::Version;
 use std::{
@@ -50,7 +59,6 @@ use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
 };
-use trial::Trials;
 
 const EVENTS: usize = 1024;
 
@@ -62,6 +70,7 @@ pub struct Manager {
     framework: ArcSwap<Version>,
     addresses: ArcSwap<Backends>,
     plugins: Mutex<BTreeMap<String, Arc<Plugin>>>,
+    probations: Mutex<Probations>,
     /// Sets are applied one after another.
     applying: tokio::sync::Mutex<()>,
     journal: Box<dyn Journal>,
@@ -70,7 +79,6 @@ pub struct Manager {
     incidents: Arc<Incidents>,
     guard: AbortHandle,
     newcomers: Mutex<Newcomers>,
-    trials: Trials,
     /// Plugins of the desired set that have a stable version, whether or not it runs here.
     stable: Mutex<BTreeSet<String>>,
     /// What the newest plan allows; none: nobody said.
@@ -93,6 +101,7 @@ impl Manager {
             framework: ArcSwap::from_pointee(framework),
             addresses: ArcSwap::default(),
             plugins: Mutex::default(),
+            probations: Mutex::default(),
             applying: tokio::sync::Mutex::default(),
             journal,
             events,
@@ -100,7 +109,6 @@ impl Manager {
             guard: tokio::spawn(threshold::guard(myself.clone(), Arc::clone(&incidents))).abort_handle(),
             incidents,
             newcomers: Mutex::default(),
-            trials: Trials::default(),
             stable: Mutex::default(),
             allowed: watch::Sender::new(None),
         })

@@ -149,7 +149,7 @@ fn depths(locked: &[Locked]) -> BTreeMap<String, usize> {
 
 async fn stop_one((plugin, mut work): Locked) -> Option<String> {
     work.watcher = None;
-    work.trial = None;
+    work.leave_probation();
     let (slot, policies) = (plugin.slot(), plugin.slot().policies());
     slot.hold(&policies.reload.queue);
     slot.drain(Instant::now() + policies.hook_timeout.min(policies.reload.drain_timeout)).await;

@@ -4,18 +4,16 @@
 use super::{
     Manager,
     plugin::{Plugin, Work},
+    transition::{self, Move},
     wave::{Step, Wave},
 };
 use crate::{
     failure::{Class, Failure, Step as FailedStep},
     launch,
     slot::Status,
-    target::{self, Target},
+    target::Target,
 };
-use rockstar_core::{
-    assignment::Assignment,
-    resolve::{self, Set},
-};
+use rockstar_core::assignment::Assignment;
 use rockstar_proto::plugin;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,7 +60,7 @@ pub struct Unknown {
 }
 
 impl Desired {
-    fn is_held_back(&self, plugin: &str) -> bool {
+    pub(super) fn is_held_back(&self, plugin: &str) -> bool {
         self.held_back.contains_key(plugin) || self.unknown.contains_key(plugin)
     }
 }
@@ -128,11 +126,10 @@ impl Manager {
         let _turn = self.applying.lock().await;
         self.set_rules(desired);
         self.finish_withdrawals().await;
-        let running = self.running_targets();
-        let (old, new) = (target::set(running.values()), target::set(&desired.targets));
-        let mut groups = self.adjust(desired, &old, &new).await;
+        let plan = transition::plan(&self.running_targets(), desired, *self.registry.ready().borrow());
+        let mut groups = self.adjust(&plan.staying).await;
         self.revoke(desired);
-        let waves = self.waves(desired, &old, &new);
+        let waves: Vec<Vec<Step>> = plan.transitions.into_iter().map(|moves| self.steps(moves)).collect();
         for steps in waves {
             groups.extend(Wave::new(self, steps, None).await.run().await);
         }
@@ -246,44 +243,21 @@ impl Manager {
         }
     }
 
-    /// Steps for each wave, in load order.
-    fn waves(&self, desired: &Desired, old: &Set, new: &Set) -> Vec<Vec<Step>> {
-        let by_name: BTreeMap<_, _> = desired.targets.iter().map(|t| (t.name(), t)).collect();
-        let fallback = target::set(desired.fallback.values());
-        let groups = resolve::change_groups_before(old, new, &fallback);
-        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.is_held_back(p)));
-        let steps = groups.enumerate().map(|(number, group)| {
-            let step = |name: &String| self.step(name, by_name.get(name.as_str()).copied(), desired, number);
-            group.plugins.iter().filter_map(step).collect::<Vec<_>>()
-        });
-        match *self.registry.ready().borrow() {
-            true => steps.collect(),
-            false => self.all_at_once(steps.flatten().collect(), new),
-        }
-    }
-
-    fn all_at_once(&self, mut steps: Vec<Step>, new: &Set) -> Vec<Vec<Step>> {
-        let order: BTreeMap<_, _> = resolve::load_order(new).into_iter().enumerate().map(|(i, n)| (n, i)).collect();
-        steps.sort_by_key(|s| order.get(s.plugin.name()).copied());
-        if steps.is_empty() { vec![] } else { vec![steps] }
-    }
-
-    fn step(&self, name: &str, target: Option<&Target>, desired: &Desired, group: usize) -> Option<Step> {
-        let plugin = match target {
-            Some(target) => self.plugin_for(target),
-            None => self.plugin(name)?,
+    fn steps(&self, moves: Vec<Move>) -> Vec<Step> {
+        let step = |to: Move| {
+            let plugin = match &to.new {
+                Some(target) => self.plugin_for(target),
+                None => self.plugin(&to.plugin)?,
+            };
+            Some(Step { plugin, to })
         };
-        Some(Step { plugin, new: target.cloned(), fallback: desired.fallback.get(name).cloned(), group })
+        moves.into_iter().filter_map(step).collect()
     }
 
     /// What changes without a move: policies, grants, configuration.
-    async fn adjust(&self, desired: &Desired, old: &Set, new: &Set) -> Vec<GroupResult> {
-        let same = |t: &&Target| {
-            let revision = |set: &Set| set.get(t.name()).map(|m| m.revision.clone());
-            revision(old).is_some() && revision(old) == revision(new)
-        };
+    async fn adjust(&self, staying: &[Target]) -> Vec<GroupResult> {
         let mut results = Vec::new();
-        for target in desired.targets.iter().filter(same) {
+        for target in staying {
             let Some(plugin) = self.plugin(target.name()) else { continue };
             let outcome = match self.adjust_one(&plugin, target).await {
                 Ok(()) => GroupOutcome::Applied,

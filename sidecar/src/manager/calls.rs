@@ -3,6 +3,7 @@
 use super::{
     GroupOutcome, Manager,
     budget::Crashes,
+    transition::Move,
     wave::{Step, Wave},
 };
 use crate::{failure::Failure, slot::Status, target::Target};
@@ -83,7 +84,7 @@ impl Manager {
         }
         let mut work = plugin.lock().await;
         work.watcher = None;
-        work.trial = None;
+        work.leave_probation();
         let slot = plugin.slot();
         let (policies, now) = (slot.policies(), tokio::time::Instant::now());
         slot.hold(&policies.reload.queue);
@@ -114,8 +115,8 @@ impl Manager {
             return Err(ManagerError::Reload(failure));
         }
         self.journal.keep_crashes(&name, Crashes::default());
-        let step = Step { plugin, new: Some(target), fallback: None, group: 0 };
-        let results = Wave::new(self, vec![step], queue).await.run().await;
+        let to = Move { plugin: name, new: Some(target), fallback: None, group: 0 };
+        let results = Wave::new(self, vec![Step { plugin, to }], queue).await.run().await;
         match results.into_iter().next().map(|r| r.outcome) {
             Some(GroupOutcome::RolledBack(_, failure) | GroupOutcome::Waiting(_, failure)) => {
                 Err(ManagerError::Reload(failure))

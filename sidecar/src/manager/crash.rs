@@ -5,8 +5,9 @@ use super::{
     Manager,
     budget::{Crashes, Restart},
     plugin::{Plugin, Watcher, Work},
+    probation::ProbationId,
+    rollback::GroupFailure,
     serve::Entry,
-    trial::Trial,
     withdraw::clear_interrupted,
 };
 use crate::{
@@ -56,7 +57,11 @@ pub(super) enum Event {
         plugin: String,
         generation: Generation,
     },
-    Trial(Arc<Trial>),
+    /// The grace period of those that moved together ends then.
+    GraceOver {
+        id: ProbationId,
+        until: Instant,
+    },
 }
 
 /// Handles events one task each, and ends them with itself.
@@ -106,9 +111,9 @@ impl Manager {
             Event::Again { plugin } => self.again(&plugin).await,
             Event::Renewed { plugin, work } => self.start_again(plugin, work).await,
             Event::Outlived { plugin, generation } => self.outlived_restart(&plugin, generation).await,
-            Event::Trial(trial) => {
-                sleep_until(trial.until).await;
-                self.prove(trial).await;
+            Event::GraceOver { id, until } => {
+                sleep_until(until).await;
+                self.end_probation(id).await;
             }
         }
     }
@@ -124,15 +129,13 @@ impl Manager {
         let message = format!("plugin process ended unexpectedly: {cause}{last_lines}");
         tracing::error!(plugin = name, "Plugin {name} crashed: {}", bounded(&message, MAX_LOGGED));
         plugin.down("Crashed", &message);
-        // What became stable since its trial began is started again: nothing else may take its place.
-        let is_stable = plugin.current().is_some_and(|current| current.stable);
-        let may_go_back = |trial: &Arc<Trial>| self.journal.gives_up() || trial.previous(name).is_some();
-        let trial = work.trial.clone().filter(|trial| !is_stable && may_go_back(trial));
-        match trial {
-            Some(trial) => {
+        let (current, gives_up) = (plugin.current(), self.journal.gives_up());
+        let fails = |id: &ProbationId| self.probations.lock().fail(*id, name, current.as_deref(), gives_up);
+        match work.probation.filter(fails) {
+            Some(id) => {
                 drop(work);
                 let failure = Failure::revision(Step::Grace, "CrashedInGracePeriod", message);
-                self.fall_back(trial, name, failure).await;
+                self.roll_back(id, &GroupFailure { plugin: name.to_owned(), failure }).await;
             }
             None => {
                 work.running = None;
@@ -204,16 +207,20 @@ impl Manager {
         }
     }
 
-    /// Tells whether a version that starts again is on trial. If its trial was over while it was down, it has outlived
+    /// Tells whether a version that starts again is on probation. If its probation was over while it was down, it has outlived
     /// nothing, and gets one of its own.
-    async fn resume_trial(&self, work: &mut Work, target: &Target) -> bool {
-        let Some(trial) = work.trial.clone().filter(|_| !target.stable) else { return false };
-        if !trial.is_open() {
-            let own = self.trials.begin(trial.alone(target));
-            work.trial = Some(Arc::clone(&own));
-            self.events.send(Event::Trial(own)).await.ok();
+    async fn resume_probation(&self, work: &mut Work, target: &Target) -> bool {
+        if target.stable {
+            return false;
         }
-        true
+        let ended = work.probation.and_then(|id| self.probations.lock().ended(id, target.name()));
+        if let Some(unproven) = work.unproven.take().or(ended) {
+            let until = Instant::now() + target.assignment.policies.reload.grace_period;
+            let id = self.probations.lock().open_alone(unproven);
+            work.probation = Some(id);
+            self.events.send(Event::GraceOver { id, until }).await.ok();
+        }
+        work.probation.is_some()
     }
 
     async fn again(&self, name: &str) {
@@ -231,7 +238,7 @@ impl Manager {
             Ok(running) => {
                 plugin.slot().update(|state| state.restarts += 1);
                 let target = (*target).clone();
-                let on_trial = self.resume_trial(&mut work, &target).await;
+                let on_trial = self.resume_probation(&mut work, &target).await;
                 let grace = target.assignment.policies.reload.grace_period;
                 let generation = running.instance().generation();
                 self.after(grace, Event::Outlived { plugin: name, generation }, &mut work);

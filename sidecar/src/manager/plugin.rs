@@ -1,6 +1,6 @@
 //! One plugin as the manager knows it. Memory only.
 
-use super::trial::Trial;
+use super::probation::{self, ProbationId};
 use crate::{
     running::Running,
     slot::{Slot, Stage, Status},
@@ -28,9 +28,20 @@ pub(super) struct Plugin {
 pub(super) struct Work {
     pub(super) running: Option<Running>,
     pub(super) watcher: Option<Watcher>,
-    pub(super) trial: Option<Arc<Trial>>,
+    /// That its last move is part of.
+    pub(super) probation: Option<ProbationId>,
+    /// It was down when its probation ended, and is on one of its own once it runs.
+    pub(super) unproven: Option<probation::Member>,
     /// The task that has it started again after a pause.
     pub(super) restart: Option<Watcher>,
+}
+
+impl Work {
+    /// Takes the plugin out of its probation. False: it was in none.
+    pub(super) fn leave_probation(&mut self) -> bool {
+        let unproven = self.unproven.take().is_some();
+        self.probation.take().is_some() || unproven
+    }
 }
 
 /// A task that ends with its owner.

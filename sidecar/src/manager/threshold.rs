@@ -51,7 +51,7 @@ impl Manager {
             return;
         }
         work.watcher = None;
-        if work.trial.take().is_some() {
+        if work.leave_probation() {
             let current: Vec<_> = plugin.current().iter().map(|target| (**target).clone()).collect();
             self.journal.ends(&current, Verdict::Undecided);
         }

@@ -4,30 +4,25 @@
 
 use super::{
     Manager, Verdict,
-    apply::{GroupOutcome, GroupResult},
+    apply::GroupResult,
     back::Returning,
     crash::Event,
     plugin::{Plugin, Work},
+    probation::ProbationId,
+    rollback::GroupFailure,
     room::Room,
     serve::Entry,
-    trial::{Trial, TrialMember},
+    transition::{self, Fate, Move, Transition},
 };
 use crate::{
-    failure::{self, Class, Failure},
+    failure::{self, Failure},
     running::{self, Running},
     slot::Stage,
     target::Target,
 };
 use futures::{StreamExt, stream};
-use rockstar_core::{
-    assignment::Queue,
-    manifest::{Dependency, HookType},
-};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use rockstar_core::{assignment::Queue, manifest::HookType};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 /// Launches at a time.
@@ -37,41 +32,24 @@ const LAUNCHES: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) plugin: Arc<Plugin>,
-    /// None: it leaves.
-    pub(super) new: Option<Target>,
-    /// What to go back to, where nothing runs yet.
-    pub(super) fallback: Option<Target>,
-    pub(super) group: usize,
+    pub(super) to: Move,
 }
 
+/// What a wave holds of one plugin.
 #[derive(Debug)]
 struct Member {
-    step: Step,
+    plugin: Arc<Plugin>,
     work: OwnedMutexGuard<Work>,
-    previous: Option<Target>,
     ready: Option<Running>,
-    course: Course,
-    stopped: bool,
-    /// The open trial that it is part of until it has moved.
-    base: Option<Arc<Trial>>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
-    Going,
-    /// Failed with nothing to go back to; the others of its group go on without it.
-    Dropped,
-    /// Its group goes back.
-    Back,
-}
-
-/// Groups on the move, members in load order.
+/// Groups on the move.
 #[derive(Debug)]
 pub(super) struct Wave<'a> {
     manager: &'a Manager,
+    /// In load order, as the members of the transition.
     members: Vec<Member>,
-    /// By group: whose failure it was.
-    failures: BTreeMap<usize, (String, Failure)>,
+    transition: Transition,
     /// Instead of the plugins' own, for this reload.
     queue: Option<Queue>,
 }
@@ -80,9 +58,15 @@ impl<'a> Wave<'a> {
     /// Waits for other operations on these plugins. `steps` are in load order.
     pub(super) async fn new(manager: &'a Manager, steps: Vec<Step>, queue: Option<Queue>) -> Self {
         let mut locks = manager.lock(steps.iter().map(|s| Arc::clone(&s.plugin))).await;
-        let member = |step: Step| Some(Member::new(locks.remove(step.plugin.name())?.1, step));
-        let members = steps.into_iter().filter_map(member).collect();
-        Self { manager, members, failures: BTreeMap::new(), queue }
+        let (mut members, mut moves) = (Vec::new(), Vec::new());
+        for Step { plugin, to } in steps {
+            let Some((_, work)) = locks.remove(plugin.name()) else { continue };
+            let base = work.probation.filter(|id| manager.probations.lock().is_open(*id));
+            let current = plugin.current().map(|target| (*target).clone());
+            moves.push(transition::Member::new(to, current, base));
+            members.push(Member { plugin, work, ready: None });
+        }
+        Self { manager, members, transition: Transition::new(moves), queue }
     }
 
     /// One result a group, by number.
@@ -98,19 +82,14 @@ impl<'a> Wave<'a> {
     }
 
     fn begin(&self) {
-        let targets: Vec<Target> = self.members.iter().filter_map(|m| m.step.new.clone()).collect();
-        for target in targets {
+        for target in self.transition.members().iter().filter_map(|member| member.new.as_ref()) {
             if let Some(plugin) = self.manager.plugin(target.name()) {
-                self.manager.expect(&plugin, target);
+                self.manager.expect(&plugin, target.clone());
             }
         }
-        let mut groups: BTreeMap<usize, Vec<Target>> = BTreeMap::new();
-        for member in &self.members {
-            groups.entry(member.step.group).or_default().extend(member.step.new.iter().filter(|t| !t.stable).cloned());
-        }
-        groups.values().filter(|unproven| !unproven.is_empty()).for_each(|u| self.manager.journal.begins(u));
+        self.transition.unproven().iter().for_each(|group| self.manager.journal.begins(group));
         // They may call each other's services while they start.
-        if self.members.iter().any(|m| self.manager.registry.get(m.step.plugin.name()).is_none()) {
+        if self.members.iter().any(|m| self.manager.registry.get(m.plugin.name()).is_none()) {
             self.manager.publish();
         }
     }
@@ -120,21 +99,25 @@ impl<'a> Wave<'a> {
         let running = self.manager.running_targets();
         let mut room = Room::new(self.manager.launcher.memory, running.values().map(Target::memory).sum());
         let (coming, leaving): (Vec<_>, Vec<_>) =
-            self.going().into_iter().partition(|i| self.members[*i].step.new.is_some());
+            self.transition.going().into_iter().partition(|i| self.transition.members()[*i].new.is_some());
         for index in leaving.into_iter().chain(coming) {
-            let Step { plugin, new, .. } = &self.members[index].step;
-            let had = running.get(plugin.name()).map_or(0, Target::memory);
+            let transition::Member { plugin, new, .. } = &self.transition.members()[index];
+            let had = running.get(plugin).map_or(0, Target::memory);
             let taken = room.take(had, new.as_ref().map_or(0, Target::memory));
             if let Err(error) = taken {
-                self.fail(index, Failure::environment(failure::Step::Load, "NeedsPodRestart", error));
+                self.transition.fail(index, Failure::environment(failure::Step::Load, "NeedsPodRestart", error));
             }
         }
     }
 
     async fn prepare(&mut self) {
         let manager = self.manager;
-        let going = self.going().into_iter().map(|i| (i, &self.members[i].step));
-        let wanted: Vec<_> = going.filter_map(|(i, s)| Some((i, Arc::clone(&s.plugin), s.new.clone()?))).collect();
+        let going = self.transition.going().into_iter();
+        let wanted = going.filter_map(|index| {
+            let target = self.transition.members()[index].new.clone()?;
+            Some((index, Arc::clone(&self.members[index].plugin), target))
+        });
+        let wanted: Vec<_> = wanted.collect();
         let launches = stream::iter(wanted)
             .map(|(index, plugin, target)| async move { (index, manager.load_while_named(&plugin, &target).await) });
         let mut loaded: Vec<_> = launches.buffer_unordered(LAUNCHES).collect().await;
@@ -142,15 +125,15 @@ impl<'a> Wave<'a> {
         for (index, result) in loaded {
             match result {
                 Ok(running) => self.members[index].ready = Some(running),
-                Err(failure) => self.fail(index, failure),
+                Err(failure) => self.transition.fail(index, failure),
             }
         }
     }
 
     /// Dependents first, so that what they still call is there.
     async fn hold(&mut self) {
-        for index in self.going().into_iter().rev() {
-            let slot = self.members[index].step.plugin.slot();
+        for index in self.transition.going().into_iter().rev() {
+            let slot = self.members[index].plugin.slot();
             let policies = slot.policies();
             slot.hold(self.queue.as_ref().unwrap_or(&policies.reload.queue));
             let now = Instant::now();
@@ -162,143 +145,80 @@ impl<'a> Wave<'a> {
     }
 
     async fn stop(&mut self) {
-        for index in self.going().into_iter().rev() {
+        for index in self.transition.going().into_iter().rev() {
             let member = &mut self.members[index];
             let Some(running) = member.work.running.take() else { continue };
             member.work.watcher = None;
-            member.stopped = true;
-            match member.step.new {
-                Some(_) => retire(&member.step.plugin, running).await,
-                None => drop(self.manager.dismantle(&member.step.plugin, running).await),
+            self.transition.note_stopped(index);
+            match self.transition.members()[index].new {
+                Some(_) => retire(&member.plugin, running).await,
+                None => drop(self.manager.dismantle(&member.plugin, running).await),
             }
         }
     }
 
     async fn initialize(&mut self) {
-        for index in self.going() {
+        for index in self.transition.going() {
             let member = &mut self.members[index];
-            let Some(ready) = member.ready.as_mut().filter(|_| member.course == Course::Going) else { continue };
-            if let Err(failure) = self.manager.initialize(&member.step.plugin, ready).await {
-                self.fail(index, failure);
+            let Some(ready) = member.ready.as_mut().filter(|_| self.transition.is_going(index)) else { continue };
+            if let Err(failure) = self.manager.initialize(&member.plugin, ready).await {
+                self.transition.fail(index, failure);
             }
         }
     }
 
     async fn start(&mut self) {
-        let going = self.members.iter().filter(|m| m.course == Course::Going);
+        let going = self.transition.going().into_iter().map(|index| &self.members[index]);
         let fresh: Vec<_> = going
-            .filter_map(|m| Some((Arc::clone(m.step.plugin.slot()), Arc::clone(m.ready.as_ref()?.instance()))))
+            .filter_map(|m| Some((Arc::clone(m.plugin.slot()), Arc::clone(m.ready.as_ref()?.instance()))))
             .collect();
         running::lifecycle_hooks(HookType::Startup, &fresh).await;
-        for index in self.going() {
+        for index in self.transition.going() {
             let member = &mut self.members[index];
-            let Some(ready) = member.ready.as_mut().filter(|_| member.course == Course::Going) else { continue };
-            if let Err(failure) = self.manager.start(&member.step.plugin, ready).await {
-                self.fail(index, failure);
+            let Some(ready) = member.ready.as_mut().filter(|_| self.transition.is_going(index)) else { continue };
+            if let Err(failure) = self.manager.start(&member.plugin, ready).await {
+                self.transition.fail(index, failure);
             }
         }
     }
 
     /// Lets in those that go, removes those that do not, brings back groups that failed.
     async fn settle(self) -> Vec<GroupResult> {
-        let Self { manager, members, failures, queue } = self;
-        let mut results = results(&members, &failures);
+        let Self { manager, members, transition, queue } = self;
+        let results = transition.results();
+        let (probations, ends) = manager.open_probations(&transition);
         let mut entries = Vec::new();
         let mut back: BTreeMap<usize, Vec<Returning>> = BTreeMap::new();
-        let trials = trials(manager, &members);
-        for mut member in members {
-            let group = member.step.group;
-            member.work.trial = trials.get(&group).cloned();
-            match member.course {
-                Course::Going => {
-                    manager.end_trial_by_command(&member);
-                    entries.extend(manager.arrive(member));
+        for (mut member, to) in members.into_iter().zip(transition.members().iter().cloned()) {
+            member.work.leave_probation();
+            member.work.probation = probations.get(&to.group).copied();
+            match to.fate {
+                Fate::Going => {
+                    manager.end_probation_by_command(&to);
+                    entries.extend(manager.arrive(member, to.new));
                 }
-                Course::Dropped => manager.drop_out(member, failures.get(&group)).await,
-                Course::Back => back.entry(group).or_default().push(member.returning()),
+                Fate::Excluded => manager.drop_out(member, to.new, transition.failure(to.group)).await,
+                Fate::RolledBack => back.entry(to.group).or_default().push(member.returning(to)),
             }
         }
         manager.enter(entries).await;
         for (group, members) in back {
-            if let Some((name, failure)) = failures.get(&group) {
-                let outcome = manager.go_back(members, name, failure, queue.as_ref()).await;
-                results.iter_mut().filter(|(g, _)| *g == group).for_each(|(_, r)| r.outcome = outcome.clone());
+            if let Some(failed) = transition.failure(group) {
+                manager.go_back(members, failed, queue.as_ref()).await;
             }
         }
-        for trial in trials.into_values() {
-            manager.events.send(Event::Trial(trial)).await.ok();
+        for end in ends {
+            manager.events.send(end).await.ok();
         }
-        results.into_iter().map(|(_, result)| result).collect()
-    }
-
-    fn going(&self) -> Vec<usize> {
-        self.members.iter().enumerate().filter(|(_, m)| m.course == Course::Going).map(|(i, _)| i).collect()
-    }
-
-    /// If neither the plugin nor those of its group that require it have anything to go back to, they alone drop out;
-    /// else the whole group goes back.
-    fn fail(&mut self, index: usize, failure: Failure) {
-        let group = self.members[index].step.group;
-        if self.members[index].course != Course::Going {
-            return;
-        }
-        let lost = self.with_dependents(index);
-        let alone = lost.iter().all(|i| self.members[*i].previous.is_none());
-        let name = self.members[index].step.plugin.name().to_owned();
-        for member in self.members.iter_mut().enumerate().filter(|(_, m)| m.step.group == group) {
-            match member {
-                (i, m) if alone && lost.contains(&i) => m.course = Course::Dropped,
-                (_, m) if !alone => m.course = Course::Back,
-                _ => {}
-            }
-        }
-        self.failures.entry(group).or_insert((name, failure));
-    }
-
-    /// Members of one group that require another one, directly or not, and that one.
-    fn with_dependents(&self, index: usize) -> BTreeSet<usize> {
-        let group = self.members[index].step.group;
-        let mut lost = BTreeSet::from([index]);
-        loop {
-            let names: Vec<_> = lost.iter().map(|i| self.members[*i].step.plugin.name()).collect();
-            let more: Vec<_> = (0..self.members.len())
-                .filter(|i| self.members[*i].step.group == group && !lost.contains(i))
-                .filter(|i| self.members[*i].requires(&names))
-                .collect();
-            if more.is_empty() {
-                return lost;
-            }
-            lost.extend(more);
-        }
+        results
     }
 }
 
 impl Member {
-    fn new(work: OwnedMutexGuard<Work>, step: Step) -> Self {
-        let current = step.plugin.current().map(|t| (*t).clone());
-        let base = work.trial.clone().filter(|trial| trial.is_open());
-        // A version on trial is what its partners in the trial fit; with them it may still go back further.
-        let previous = current.or_else(|| step.fallback.clone());
-        let previous = previous.map(|previous| without_revoked(previous, step.new.as_ref()));
-        Self { step, work, previous, ready: None, course: Course::Going, stopped: false, base }
-    }
-
-    fn requires(&self, names: &[&str]) -> bool {
-        let dependencies = self.step.new.iter().flat_map(|t| &t.body.manifest.dependencies);
-        dependencies.filter(|d| !d.optional).any(|d| names.contains(&d.name.as_str()))
-    }
-
-    fn returning(mut self) -> Returning {
-        let running = !self.stopped && self.work.running.is_some();
-        Returning {
-            plugin: self.step.plugin,
-            failed: self.ready.take(),
-            target: self.step.new,
-            previous: self.previous,
-            kept: running,
-            rejoins: self.base,
-            work: self.work,
-        }
+    fn returning(self, to: transition::Member) -> Returning {
+        let Self { plugin, work, ready } = self;
+        let way = to.into_return(work.running.is_some());
+        Returning { plugin, work, way, failed: ready }
     }
 }
 
@@ -314,73 +234,62 @@ impl Manager {
         }
     }
 
-    /// Closes the books on a version that was on trial when something proven, or nothing, was to take its place.
-    fn end_trial_by_command(&self, member: &Member) {
-        let name = member.step.plugin.name();
-        let left = member.base.iter().filter_map(|base| base.target(name));
-        let left: Vec<Target> = left.filter(|_| member.step.new.as_ref().is_none_or(|new| new.stable)).collect();
-        if !left.is_empty() {
-            self.journal.ends(&left, Verdict::Undecided);
+    /// Closes the books on a version that was on probation when something proven, or nothing, was to take its place.
+    fn end_probation_by_command(&self, to: &transition::Member) {
+        let left = to.left_probation().and_then(|id| self.probations.lock().target(id, &to.plugin));
+        if let Some(left) = left {
+            self.journal.ends(&[left], Verdict::Undecided);
         }
     }
 
-    fn arrive(&self, member: Member) -> Option<Entry> {
-        let plugin = member.step.plugin;
-        let Some(target) = member.step.new else {
+    /// Says by group which probation its members are part of, and which events end them.
+    fn open_probations(&self, transition: &Transition) -> (BTreeMap<usize, ProbationId>, Vec<Event>) {
+        let (running, gives_up) = (self.running_targets(), self.journal.gives_up());
+        let mut probations = self.probations.lock();
+        let (mut ids, mut ends) = (BTreeMap::new(), Vec::new());
+        for (group, new) in transition.probations(gives_up) {
+            let (id, until) = (probations.open(new.members, &running), Instant::now() + new.grace);
+            ids.insert(group, id);
+            ends.push(Event::GraceOver { id, until });
+        }
+        (ids, ends)
+    }
+
+    fn arrive(&self, member: Member, new: Option<Target>) -> Option<Entry> {
+        let Member { plugin, work, ready, .. } = member;
+        let Some(target) = new else {
             self.forget(&plugin);
             return None;
         };
-        let on_trial = member.work.trial.is_some() && !target.stable;
+        let on_trial = work.probation.is_some() && !target.stable;
         plugin.slot().record.threshold.rearm();
-        let work = member.work;
-        Some(Entry { plugin, work, running: member.ready, target, on_trial })
+        Some(Entry { plugin, work, running: ready, target, on_trial })
     }
 
-    async fn drop_out(&self, mut member: Member, failure: Option<&(String, Failure)>) {
-        let plugin = &member.step.plugin;
-        member.work.trial = None;
-        if let Some(mut ready) = member.ready.take() {
+    async fn drop_out(&self, member: Member, new: Option<Target>, failed: Option<&GroupFailure>) {
+        let Member { plugin, mut work, ready } = member;
+        work.leave_probation();
+        if let Some(mut ready) = ready {
             let patience = plugin.slot().policies().stop_timeout;
             ready.stop(patience).await.ok();
             ready.finish(patience).await.ok();
         }
-        let Some((name, failure)) = failure else { return };
-        let target: Vec<Target> = member.step.new.iter().cloned().collect();
-        match &target[..] {
-            [own] if name == plugin.name() => {
-                self.set_aside(plugin, failure.reason, &failure.message);
-                self.journal.ends(&target, verdict(own, failure));
-                tracing::error!(
-                    plugin = name,
-                    reason = failure.reason,
-                    "Failed to load plugin: {name} v{}: {failure}",
-                    own.version()
-                );
-            }
-            _ => {
-                let text = format!("not started: it requires '{name}', which failed: {failure}");
-                self.set_aside(plugin, "DependencyFailed", &text);
-                self.journal.ends(&target, Verdict::Undecided);
-                tracing::error!(plugin = plugin.name(), "Plugin {} {text}", plugin.name());
-            }
+        let Some(failed) = failed else { return };
+        let targets: Vec<Target> = new.into_iter().collect();
+        let excluded = failed.exclude_dependent(plugin.name());
+        self.set_aside(&plugin, excluded.reason, &excluded.message);
+        self.journal.ends(&targets, failed.verdict(&targets));
+        let (name, failure) = (plugin.name(), &failed.failure);
+        match failed.culprit(&targets) {
+            Some(own) => tracing::error!(
+                plugin = name,
+                reason = failure.reason,
+                "Failed to load plugin: {name} v{}: {failure}",
+                own.version()
+            ),
+            None => tracing::error!(plugin = name, "Plugin {name} {}", excluded.message),
         }
     }
-}
-
-/// The environment's failures condemn nothing: it is tried again.
-const fn verdict<'a>(target: &'a Target, failure: &'a Failure) -> Verdict<'a> {
-    match failure.class {
-        Class::Revision => Verdict::Failed(target, failure),
-        Class::Environment => Verdict::Undecided,
-    }
-}
-
-/// A permission that was taken away does not come back with the process before.
-fn without_revoked(mut previous: Target, new: Option<&Target>) -> Target {
-    if let Some(new) = new.filter(|new| new.assignment.revision == previous.assignment.revision) {
-        previous.assignment.permissions.retain(|permission| new.assignment.permissions.contains(permission));
-    }
-    previous
 }
 
 /// Stop, Cleanup and gone, before the next version is initialised.
@@ -390,60 +299,5 @@ pub(super) async fn retire(plugin: &Plugin, mut running: Running) {
     for error in [running.stop(patience).await, running.finish(patience).await].into_iter().filter_map(Result::err) {
         plugin.slot().record.error(&error);
         tracing::error!(plugin = plugin.name(), "Plugin {}: {error}", plugin.name());
-    }
-}
-
-fn results(members: &[Member], failures: &BTreeMap<usize, (String, Failure)>) -> Vec<(usize, GroupResult)> {
-    let mut groups: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    for member in members {
-        groups.entry(member.step.group).or_default().push(member.step.plugin.name().to_owned());
-    }
-    let outcome = |group: usize| match failures.get(&group) {
-        None => GroupOutcome::Applied,
-        Some((name, failure)) => GroupOutcome::failed(name, failure),
-    };
-    groups.into_iter().map(|(group, plugins)| (group, GroupResult { plugins, outcome: outcome(group) })).collect()
-}
-
-/// A trial for each group that moved to something unproven and could go back.
-fn trials(manager: &Manager, members: &[Member]) -> BTreeMap<usize, Arc<Trial>> {
-    let mut groups: BTreeMap<usize, Vec<&Member>> = BTreeMap::new();
-    for member in members.iter().filter(|m| m.course == Course::Going) {
-        groups.entry(member.step.group).or_default().push(member);
-    }
-    groups.retain(|_, members| {
-        let unproven = members.iter().any(|m| m.step.new.as_ref().is_some_and(|t| !t.stable));
-        unproven && (manager.journal.gives_up() || members.iter().any(|m| m.previous.is_some()))
-    });
-    groups.into_iter().map(|(group, members)| (group, manager.trials.begin(trial(manager, &members)))).collect()
-}
-
-/// The open trials of others whose end would leave a need of the members unmet.
-fn needed(manager: &Manager, members: &[&Member]) -> Vec<Arc<Trial>> {
-    let needs = members.iter().flat_map(|m| &m.step.new).flat_map(|t| &t.body.manifest.dependencies);
-    let others = needs.filter(|d| !members.iter().any(|m| m.step.plugin.name() == d.name));
-    let trial = |need: &Dependency| manager.trials.of(&*manager.plugin(&need.name)?).filter(|t| !t.may_end(need));
-    others.filter_map(trial).collect()
-}
-
-fn trial(manager: &Manager, members: &[&Member]) -> Trial {
-    let grace = |m: &&Member| m.step.new.as_ref().map(|t| t.assignment.policies.reload.grace_period);
-    let longest = members.iter().filter_map(grace).max().unwrap_or(Duration::ZERO);
-    let member = |m: &&Member| TrialMember {
-        plugin: Arc::clone(&m.step.plugin),
-        target: m.step.new.clone(),
-        previous: m.previous.clone(),
-    };
-    let mut bases: Vec<Arc<Trial>> = Vec::new();
-    for base in members.iter().filter_map(|m| m.base.clone()).chain(needed(manager, members)) {
-        if !bases.iter().any(|known| Arc::ptr_eq(known, &base)) {
-            bases.push(base);
-        }
-    }
-    Trial {
-        members: members.iter().map(member).collect(),
-        until: Instant::now() + longest,
-        bases,
-        closed: AtomicBool::default(),
     }
 }
