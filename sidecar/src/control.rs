@@ -4,7 +4,8 @@
 mod client;
 #[doc(hidden)]
 pub mod desired;
-mod follow;
+#[doc(hidden)]
+pub mod follow;
 #[doc(hidden)]
 pub mod ledger;
 mod memory;

@@ -1,8 +1,9 @@
-//! A simulated sidecar: real snapshots and the product's own control code over processes that take time, fail and crash.
-//! What the product's manager does with processes is modelled here: waves, trials, going back, dropping out, restarts.
+//! A simulated sidecar: real snapshots and the product's own decisions over processes that take time, fail and crash.
+//! What the product's manager does with processes is modelled here; who moves together, drops out, goes back and is proven
+//! is for the product's own code to say.
 
 use crate::{random::Random, simulation::Nature, step::Behaviour};
-use rockstar_core::{assignment::FailurePolicy, manifest::Dependency, resolve, revision::RevisionId};
+use rockstar_core::{assignment::FailurePolicy, revision::RevisionId};
 use rockstar_proto::control::{
     FailureRecord, GroupState, Hello, PluginState, Report, Snapshot, ToInstance, Withdraw, group_state::Outcome,
     to_instance,
@@ -10,19 +11,26 @@ use rockstar_proto::control::{
 use rockstar_sidecar::{
     control::{
         desired,
+        follow::{self, Retries},
         ledger::{Ledger, Moment},
     },
     failure::{Class, Failure, Step},
-    manager::budget::Restart,
-    manager::{Desired, Newcomers},
-    target::{self, Target},
+    manager::{
+        Allowed, Applied, Desired, GroupOutcome, GroupResult, Newcomers, OVERTAKEN, Verdict, WITHDRAWN,
+        budget::Restart,
+        probation::{self, ProbationId, Probations, Standing},
+        rollback::{self, Exclusion, GroupFailure, Return},
+        transition::{self, Fate, Member, Move, Transition},
+    },
+    target::Target,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 /// A plugin that must not be skipped takes the pod out of service after so long.
 const PATIENCE: i64 = 10_000;
-const FIRST_RETRY: i64 = 1_000;
-const LAST_RETRY: i64 = 60_000;
 
 /// What outlives the sidecar's process.
 #[derive(Debug, Default)]
@@ -58,7 +66,9 @@ pub(crate) struct Slot {
     pub(crate) current: Option<Target>,
     pub(crate) status: Status,
     pub(crate) proven: bool,
-    trial: Option<u64>,
+    probation: Option<ProbationId>,
+    /// It was down when its probation ended.
+    unproven: Option<probation::Member>,
     again_at: Option<i64>,
     crash_at: Option<i64>,
     outlived_at: Option<i64>,
@@ -67,49 +77,27 @@ pub(crate) struct Slot {
     reason: &'static str,
 }
 
+impl Slot {
+    fn leave_probation(&mut self) {
+        self.probation = None;
+        self.unproven = None;
+    }
+}
+
+/// The end of a grace period.
 #[derive(Debug)]
-struct Trial {
-    id: u64,
-    members: Vec<(String, Option<Target>, Option<Target>)>,
-    until: i64,
-    /// The trials that it began on top of.
-    bases: Vec<u64>,
+struct GraceEnd {
+    at: i64,
+    id: ProbationId,
+    /// Who moved, once it has come: those in a wave are waited for.
+    closed: Option<Vec<probation::Member>>,
 }
 
-impl Trial {
-    fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|(member, ..)| member == name)
-    }
-
-    fn target(&self, name: &str) -> Option<&Target> {
-        self.members.iter().find(|(member, ..)| member == name)?.1.as_ref()
-    }
-
-    /// A need is met by what its member goes back to.
-    fn may_end(&self, need: &Dependency) -> bool {
-        let member = self.members.iter().find(|(member, ..)| *member == need.name);
-        let fits = |previous: &Target| need.constraint().is_ok_and(|c| c.matches(&previous.body.manifest.version));
-        member.and_then(|(_, _, previous)| previous.as_ref()).map_or(need.optional, fits)
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Course {
-    Going,
-    Dropped,
-    Back,
-}
-
-#[derive(Clone, Debug)]
-struct Member {
-    name: String,
-    group: usize,
-    new: Option<Target>,
-    previous: Option<Target>,
-    course: Course,
-    stopped: bool,
-    /// The open trial that it is part of until it has moved.
-    base: Option<u64>,
+/// A crash in a grace period; its group goes back once none of it is in a wave.
+#[derive(Debug)]
+struct Crash {
+    id: ProbationId,
+    failed: GroupFailure,
 }
 
 #[derive(Debug)]
@@ -123,10 +111,9 @@ enum Work {
 #[derive(Debug)]
 struct Apply {
     desired: Desired,
-    waves: VecDeque<Vec<Member>>,
-    wave: Vec<Member>,
-    failures: BTreeMap<usize, (String, Failure)>,
-    results: Vec<(Vec<String>, Outcome)>,
+    waves: VecDeque<Vec<Move>>,
+    wave: Transition,
+    results: Vec<GroupResult>,
 }
 
 /// What happened in a pod, for the laws.
@@ -153,11 +140,12 @@ pub(crate) enum Happened {
 pub(crate) struct Process {
     pub(crate) slots: BTreeMap<String, Slot>,
     pub(crate) first_set_ran: bool,
-    trials: Vec<Trial>,
-    next_trial: u64,
+    probations: Probations,
+    ends: Vec<GraceEnd>,
+    crashes: Vec<Crash>,
     work: Work,
     apply: Option<Apply>,
-    retry: i64,
+    retry: Duration,
     retry_at: Option<i64>,
     host_uid: String,
     pub(crate) plan_generation: u64,
@@ -318,11 +306,12 @@ impl Sidecar {
         self.process = Some(Process {
             slots: BTreeMap::new(),
             first_set_ran: false,
-            trials: Vec::new(),
-            next_trial: 0,
+            probations: Probations::default(),
+            ends: Vec::new(),
+            crashes: Vec::new(),
             work: Work::Idle,
             apply: None,
-            retry: FIRST_RETRY,
+            retry: Duration::ZERO,
             retry_at: None,
             host_uid: String::new(),
             plan_generation: 0,
@@ -337,10 +326,11 @@ impl Sidecar {
 
     /// True: something happened, and more may.
     fn step(&mut self, now: i64, nature: &Nature) -> bool {
-        self.crash_due(now, nature)
+        self.crash_due(now)
             || self.outlived_due(now)
             || self.start_again(now, nature)
-            || self.prove_due(now)
+            || self.roll_back_due(now, nature)
+            || self.end_grace_due(now)
             || self.work(now, nature)
             || self.follow(now)
     }
@@ -358,13 +348,12 @@ impl Sidecar {
             return false;
         }
         if process.followed < process.newest {
-            process.retry = FIRST_RETRY;
-        } else {
-            process.retry = (process.retry * 2).min(LAST_RETRY);
+            process.retry = Duration::ZERO;
         }
         process.retry_at = None;
         process.followed = process.newest;
         let Some(snapshot) = self.disk.snapshot.clone() else { return false };
+        self.take_away();
         let Ok(sets) = desired::sets(&snapshot) else { return false };
         self.disk.ledger.forgive(snapshot.plan_generation);
         let desired = desired::desired(sets, &self.disk.ledger);
@@ -373,34 +362,25 @@ impl Sidecar {
         process.plan_generation = snapshot.plan_generation;
         process.newcomers = desired.newcomers;
         process.groups = process.moving(&desired);
-        process.adjust(&desired, now);
-        let waves = process.waves(&desired);
-        let apply = Apply { desired, waves, wave: Vec::new(), failures: BTreeMap::new(), results: Vec::new() };
-        process.apply = Some(apply);
+        let plan = transition::plan(&process.running(), &desired, process.first_set_ran);
+        process.adjust(&plan.staying, now);
+        let (waves, wave) = (plan.transitions.into(), Transition::default());
+        process.apply = Some(Apply { desired, waves, wave, results: Vec::new() });
         self.next_wave(now);
         true
     }
 
     fn next_wave(&mut self, now: i64) {
         let Some(apply) = self.process().apply.as_mut() else { return };
-        let Some(wave) = apply.waves.pop_front() else { return self.applied(now) };
-        apply.wave = wave;
-        apply.failures.clear();
-        let wave = apply.wave.clone();
-        let mut groups: BTreeMap<usize, Vec<Target>> = BTreeMap::new();
-        for member in &wave {
-            groups.entry(member.group).or_default().extend(member.new.iter().filter(|t| !t.stable).cloned());
-        }
+        let Some(moves) = apply.waves.pop_front() else { return self.applied(now) };
+        let members = moves.into_iter().filter_map(|step| self.process().begin(step)).collect();
+        let wave = Transition::new(members);
         let moment = self.moment(now);
-        groups.values().filter(|g| !g.is_empty()).for_each(|group| self.disk.ledger.begins(group, moment));
-        let process = self.process();
-        for member in &wave {
-            if let Some(new) = &member.new {
-                process.slot(&member.name).wanted = Some(new.clone());
-            }
-        }
-        let cached = wave.iter().filter_map(|m| m.new.as_ref()).all(|t| self.disk.cache.contains(revision_of(t)));
+        wave.unproven().iter().for_each(|group| self.disk.ledger.begins(group, moment));
+        let mut targets = wave.members().iter().filter_map(|m| m.new.as_ref());
+        let cached = targets.all(|target| self.disk.cache.contains(revision_of(target)));
         let took = if cached { self.random.between(20, 100) } else { self.random.between(200, 1_500) };
+        *self.wave() = wave;
         self.process().work = Work::Fetching(now + took);
     }
 
@@ -413,55 +393,80 @@ impl Sidecar {
         true
     }
 
-    fn wave(&mut self) -> &mut Vec<Member> {
+    fn wave(&mut self) -> &mut Transition {
         &mut self.process().apply.as_mut().expect("a snapshot that is applied").wave
     }
 
-    fn going(&mut self) -> Vec<Member> {
-        self.wave().iter().filter(|m| m.course == Course::Going).cloned().collect()
+    /// Positions and targets of those that move on, and do not leave.
+    fn coming(&mut self) -> Vec<(usize, Target)> {
+        let wave = self.wave();
+        wave.going().into_iter().filter_map(|index| Some((index, wave.members()[index].new.clone()?))).collect()
     }
 
     fn fetched(&mut self, now: i64, nature: &Nature) {
-        for target in self.going().into_iter().filter_map(|m| m.new) {
-            if target.unconfigured {
-                let failure = Failure::environment(Step::Load, "ConfigSourceMissing", "its values cannot be read");
-                self.fail(target.name(), failure);
-                continue;
-            }
-            if self.disk.cache.contains(revision_of(&target)) {
-                continue;
-            }
-            let behaviour = nature.behaviour(&target);
-            if behaviour == Behaviour::Unreachable || nature.is_cut(self.node, now) {
-                let failure = Failure::environment(Step::Load, "RegistryUnavailable", "the registry is away");
-                self.fail(target.name(), failure);
-            } else if behaviour == Behaviour::NotFound {
-                self.fail(target.name(), Failure::revision(Step::Load, "NotFound", "no such artifact"));
-            } else {
-                self.disk.cache.insert(revision_of(&target).to_owned());
+        for (index, target) in self.coming() {
+            match self.fetch(&target, now, nature) {
+                Ok(()) => drop(self.disk.cache.insert(revision_of(&target).to_owned())),
+                Err(failure) => self.wave().fail(index, failure),
             }
         }
-        for member in self.going() {
-            let process = self.process();
-            if member.new.is_some() {
-                let slot = process.slot(&member.name);
-                slot.status = Status::Initialized;
-                slot.crash_at = None;
-                slot.again_at = None;
-            }
+        for (_, target) in self.coming() {
+            let slot = self.process().slot(target.name());
+            slot.status = Status::Initialized;
+            slot.crash_at = None;
+            slot.again_at = None;
         }
-        for member in self.wave().iter_mut().filter(|m| m.course == Course::Going) {
-            member.stopped = true;
+        let going = self.wave().going();
+        going.iter().for_each(|index| self.wave().note_stopped(*index));
+        let took = if going.is_empty() { 0 } else { self.random.between(200, 1_000) };
+        self.process().work = Work::Switching(now + took);
+    }
+
+    fn fetch(&self, target: &Target, now: i64, nature: &Nature) -> Result<(), Failure> {
+        self.may_start(target)?;
+        let named = self.allowed().is_none_or(|allowed| {
+            allowed.get(target.name()).is_some_and(|plugin| plugin.revisions.contains(&target.assignment.revision))
+        });
+        if !named {
+            return Err(Failure::environment(Step::Load, OVERTAKEN, "a newer plan does not name it"));
         }
-        let took = if self.going().is_empty() { 0 } else { self.random.between(200, 1_000) };
-        let until = now + took;
-        self.process().work = Work::Switching(until);
+        if self.disk.cache.contains(revision_of(target)) {
+            return Ok(());
+        }
+        let behaviour = nature.behaviour(target);
+        if behaviour == Behaviour::Unreachable || nature.is_cut(self.node, now) {
+            Err(Failure::environment(Step::Load, "RegistryUnavailable", "the registry is away"))
+        } else if behaviour == Behaviour::NotFound {
+            Err(Failure::revision(Step::Load, "NotFound", "no such artifact"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tells whether nothing but the process itself keeps it from starting.
+    fn may_start(&self, target: &Target) -> Result<(), Failure> {
+        if self.allowed().is_some_and(|allowed| !allowed.contains_key(target.name())) {
+            return Err(Failure::environment(Step::Load, WITHDRAWN, "it was taken away meanwhile"));
+        }
+        if target.unconfigured {
+            return Err(Failure::environment(Step::Load, "ConfigSourceMissing", "its configuration cannot be read"));
+        }
+        Ok(())
+    }
+
+    /// From nothing to a started process.
+    fn bring_up(&self, target: &Target, nature: &Nature) -> Result<(), Failure> {
+        self.may_start(target)?;
+        match nature.behaviour(target) {
+            Behaviour::FailsToStart => Err(Failure::revision(Step::Start, "StartFailed", "does not start")),
+            _ => Ok(()),
+        }
     }
 
     fn switched(&mut self, now: i64, nature: &Nature) {
-        for target in self.going().into_iter().filter_map(|m| m.new) {
-            if nature.behaviour(&target) == Behaviour::FailsToStart {
-                self.fail(target.name(), Failure::revision(Step::Start, "StartFailed", "does not start"));
+        for (index, target) in self.coming() {
+            if let Err(failure) = self.bring_up(&target, nature) {
+                self.wave().fail(index, failure);
             }
         }
         self.settle(now, nature);
@@ -470,119 +475,85 @@ impl Sidecar {
         self.next_wave(now);
     }
 
-    /// If neither the plugin nor those of its group that require it have anything to go back to, they alone drop out;
-    /// else the whole group goes back.
-    fn fail(&mut self, name: &str, failure: Failure) {
-        let wave = self.wave();
-        let Some(index) = wave.iter().position(|m| m.name == name && m.course == Course::Going) else { return };
-        let group = wave[index].group;
-        let lost = with_dependents(wave, index);
-        let alone = lost.iter().all(|i| wave[*i].previous.is_none());
-        for (at, member) in wave.iter_mut().enumerate().filter(|(_, m)| m.group == group) {
-            if !alone {
-                member.course = Course::Back;
-            } else if lost.contains(&at) {
-                member.course = Course::Dropped;
-            }
-        }
-        let apply = self.process().apply.as_mut().expect("a snapshot that is applied");
-        apply.failures.entry(group).or_insert((name.to_owned(), failure));
-    }
-
     fn settle(&mut self, now: i64, nature: &Nature) {
-        let members = std::mem::take(self.wave());
-        let apply = self.process().apply.as_mut().expect("a snapshot that is applied");
-        let failures = std::mem::take(&mut apply.failures);
-        let mut results: BTreeMap<usize, (Vec<String>, Outcome)> = BTreeMap::new();
-        for member in &members {
-            let outcome = match failures.get(&member.group).map(|(_, f)| f.class) {
-                None => Outcome::Applied,
-                Some(Class::Revision) => Outcome::RolledBack,
-                Some(Class::Environment) => Outcome::Waiting,
-            };
-            results.entry(member.group).or_insert_with(|| (Vec::new(), outcome)).0.push(member.name.clone());
-        }
-        apply.results.extend(results.into_values());
-        let trials = self.new_trials(&members, now);
-        let mut back: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
-        for member in members {
-            let trial = trials.get(&member.group).copied();
-            match member.course {
-                Course::Going => self.arrive(&member, trial, now, nature),
-                Course::Dropped => self.drop_out(&member, failures.get(&member.group), now),
-                Course::Back => back.entry(member.group).or_default().push(member),
+        let wave = std::mem::take(self.wave());
+        let process = self.process();
+        process.apply.as_mut().expect("a snapshot that is applied").results.extend(wave.results());
+        let probations = process.open_probations(&wave, now);
+        let mut back: BTreeMap<usize, Vec<Return>> = BTreeMap::new();
+        for member in wave.members().iter().cloned() {
+            let probation = probations.get(&member.group).copied();
+            match member.fate {
+                Fate::Going => self.arrive(member, probation, now, nature),
+                Fate::Excluded => self.drop_out(&member, wave.failure(member.group), now),
+                Fate::RolledBack => {
+                    let slot = self.process().slot(&member.plugin);
+                    let serves = slot.status == Status::Running;
+                    slot.leave_probation();
+                    back.entry(member.group).or_default().push(member.into_return(serves));
+                }
             }
         }
         for (group, members) in back {
-            if let Some((name, failure)) = failures.get(&group) {
-                self.go_back(members, name, failure, now, nature);
+            if let Some(failed) = wave.failure(group) {
+                self.go_back(members, failed, now, nature);
             }
         }
     }
 
-    fn new_trials(&mut self, members: &[Member], now: i64) -> BTreeMap<usize, u64> {
-        let mut groups: BTreeMap<usize, Vec<&Member>> = BTreeMap::new();
-        for member in members.iter().filter(|m| m.course == Course::Going) {
-            groups.entry(member.group).or_default().push(member);
+    fn arrive(&mut self, member: Member, probation: Option<ProbationId>, now: i64, nature: &Nature) {
+        let left = member.left_probation();
+        if let Some(left) = left.and_then(|id| self.process().probations.target(id, &member.plugin)) {
+            self.disk.ledger.ends(&[left]);
         }
-        groups.retain(|_, members| members.iter().any(|m| m.new.as_ref().is_some_and(|t| !t.stable)));
-        let process = self.process();
-        let mut ids = BTreeMap::new();
-        for (group, members) in groups {
-            let grace = members.iter().filter_map(|m| m.new.as_ref()).map(grace).max().unwrap_or_default();
-            process.next_trial += 1;
-            ids.insert(group, process.next_trial);
-            let bases = members.iter().filter_map(|m| m.base).chain(process.needed(&members)).collect();
-            let members = members.iter().map(|m| (m.name.clone(), m.new.clone(), m.previous.clone())).collect();
-            process.trials.push(Trial { id: process.next_trial, members, until: now + grace, bases });
-        }
-        ids
-    }
-
-    fn arrive(&mut self, member: &Member, trial: Option<u64>, now: i64, nature: &Nature) {
-        let Some(target) = member.new.clone() else {
-            self.process().slots.remove(&member.name);
+        let Some(target) = member.new else {
+            self.process().slots.remove(&member.plugin);
             return;
         };
-        let on_trial = trial.is_some() && !target.stable;
-        self.enter(&member.name, target, on_trial, trial, now, nature);
+        let on_trial = probation.is_some() && !target.stable;
+        let slot = self.process().slot(&member.plugin);
+        slot.leave_probation();
+        slot.probation = probation;
+        self.enter(&member.plugin, target, on_trial, now, nature);
     }
 
-    fn enter(&mut self, name: &str, target: Target, on_trial: bool, trial: Option<u64>, now: i64, nature: &Nature) {
+    fn enter(&mut self, name: &str, mut target: Target, on_trial: bool, now: i64, nature: &Nature) {
         let crash = nature.crash_after(&target, &self.pod);
         if on_trial {
             let replaces_down = self.process().down_since.contains_key(name);
             self.happened.push(Happened::Began { revision: revision_of(&target).to_owned(), replaces_down });
         }
-        self.disk.ledger.runs(name, revision_of(&target));
+        if let Some(allowed) = self.allowed() {
+            narrow(&mut target, &allowed);
+        }
         let slot = self.process().slot(name);
         slot.wanted = Some(target.clone());
         slot.current = Some(target);
         slot.status = Status::Running;
         slot.proven = !on_trial;
-        slot.trial = trial;
         slot.again_at = None;
         slot.crash_at = crash.map(|after| now + after);
         slot.reason = "";
     }
 
     /// A newcomer that failed leaves the pod as it was.
-    fn drop_out(&mut self, member: &Member, failure: Option<&(String, Failure)>, now: i64) {
+    fn drop_out(&mut self, member: &Member, failed: Option<&GroupFailure>, now: i64) {
+        self.process().slot(&member.plugin).leave_probation();
+        let Some(failed) = failed else { return };
+        self.process().set_aside(&member.plugin, failed.exclude_dependent(&member.plugin));
+        let targets: Vec<Target> = member.new.iter().cloned().collect();
+        self.note_end(&targets, failed, now);
+    }
+
+    /// What moved together is over.
+    fn note_end(&mut self, targets: &[Target], failed: &GroupFailure, now: i64) {
         let moment = self.moment(now);
-        let Some(target) = member.new.clone() else { return };
-        let slot = self.process().slot(&member.name);
-        slot.current = None;
-        slot.status = Status::Error;
-        slot.trial = None;
-        let Some((name, failure)) = failure else { return };
-        slot.last_error.clone_from(&failure.message);
-        slot.reason = failure.reason;
-        let targets = std::slice::from_ref(&target);
-        if *name == member.name && failure.class == Class::Revision {
-            self.disk.ledger.ends_failed(targets, &target, failure, moment);
-            self.note_failure(&target);
-        } else {
-            self.disk.ledger.ends(targets);
+        match failed.verdict(targets) {
+            Verdict::Failed(culprit, failure) => {
+                self.disk.ledger.ends_failed(targets, culprit, failure, moment);
+                self.note_failure(culprit);
+            }
+            Verdict::Proven | Verdict::Undecided => self.disk.ledger.ends(targets),
         }
     }
 
@@ -590,118 +561,158 @@ impl Sidecar {
         self.happened.push(Happened::Failed { revision: revision_of(target).to_owned(), shared: false });
     }
 
-    fn go_back(&mut self, group: Vec<Member>, name: &str, failure: &Failure, now: i64, nature: &Nature) {
-        let moment = self.moment(now);
-        let targets: Vec<Target> = group.iter().filter_map(|m| m.new.clone()).collect();
-        match targets.iter().find(|t| t.name() == name && failure.class == Class::Revision) {
-            Some(culprit) => {
-                self.disk.ledger.ends_failed(&targets, culprit, failure, moment);
-                self.note_failure(culprit);
-            }
-            None => self.disk.ledger.ends(&targets),
-        }
-        for member in group {
-            match member.previous {
-                // It was not stopped and serves on.
-                Some(previous) if !member.stopped && self.process().slot(&member.name).current.is_some() => {
-                    let trial = self.rejoins(member.base, &previous, moment);
-                    self.process().slot(&member.name).trial = trial;
-                }
-                Some(previous) if previous.unconfigured || nature.behaviour(&previous) == Behaviour::FailsToStart => {
-                    let class = if previous.unconfigured { Class::Environment } else { Class::Revision };
-                    let slot = self.process().slot(&member.name);
-                    slot.current = Some(previous);
-                    slot.status = Status::Error;
-                    slot.trial = None;
-                    self.try_again(&member.name, class, now);
-                }
-                Some(previous) => {
-                    let trial = self.rejoins(member.base, &previous, moment);
-                    self.enter(&member.name, previous, trial.is_some(), trial, now, nature);
-                }
-                None => {
-                    let slot = self.process().slot(&member.name);
-                    slot.current = None;
-                    slot.status = Status::Error;
-                    slot.trial = None;
-                }
-            }
+    fn go_back(&mut self, group: Vec<Return>, failed: &GroupFailure, now: i64, nature: &Nature) {
+        self.note_end(&rollback::targets(&group), failed, now);
+        for way in group {
+            self.restore(way, failed, now, nature);
         }
         self.happened.push(Happened::Moved);
     }
 
-    /// A version that was on trial with others is on trial with them again.
-    fn rejoins(&mut self, base: Option<u64>, previous: &Target, moment: Moment) -> Option<u64> {
-        let trial = self.process().trials.iter().find(|trial| Some(trial.id) == base && !previous.stable)?;
-        let (id, partners) = (trial.id, trial.members.iter().map(|(name, ..)| name.clone()).collect::<Vec<_>>());
+    fn restore(&mut self, way: Return, failed: &GroupFailure, now: i64, nature: &Nature) {
+        let Some(previous) = way.previous else {
+            return self.process().set_aside(&way.plugin, failed.exclude_partner(&way.plugin));
+        };
+        if way.kept {
+            self.rejoin(&way.plugin, &previous, way.rejoins, now);
+            return;
+        }
+        match self.bring_up(&previous, nature) {
+            Ok(()) => {
+                let on_trial = self.rejoin(&way.plugin, &previous, way.rejoins, now);
+                self.enter(&way.plugin, previous, on_trial, now, nature);
+            }
+            Err(failure) => {
+                let slot = self.process().slot(&way.plugin);
+                slot.current = Some(previous.clone());
+                slot.status = Status::Error;
+                slot.reason = failure.reason;
+                self.rejoin(&way.plugin, &previous, way.rejoins, now);
+                self.try_again(&way.plugin, failure.class, now);
+            }
+        }
+    }
+
+    /// Puts a version that was on probation with others on probation with them again. True: it is.
+    fn rejoin(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) -> bool {
+        let moment = self.moment(now);
+        let process = self.process();
+        let probation = rejoins.filter(|id| process.probations.is_open(*id));
+        process.slot(name).probation = probation;
+        let Some(id) = probation.filter(|_| !previous.stable) else { return false };
+        let partners = process.probations.plugins(id);
         self.disk.ledger.rejoins(previous, &partners, moment);
-        Some(id)
+        true
     }
 
     fn applied(&mut self, now: i64) {
         let Some(apply) = self.process().apply.take() else { return };
         self.process().forget(&apply.desired);
         self.process().work = Work::Idle;
-        let moment = self.moment(now);
-        // Environment failures are told of here; the others were when their trial ended.
-        let waiting: Vec<String> =
-            apply.results.iter().filter(|(_, o)| *o == Outcome::Waiting).flat_map(|(p, _)| p.clone()).collect();
-        for target in &apply.desired.targets {
-            let runs = |s: &Slot| s.current.as_ref().map(revision_of) == Some(revision_of(target));
-            let runs = self.process().slots.get(target.name()).is_some_and(runs);
-            if waiting.iter().any(|name| name == target.name()) && !runs {
-                let failure = Failure::environment(Step::Load, "RegistryUnavailable", "the registry is away");
-                self.disk.ledger.failed(target, &failure, moment);
-            }
+        let applied = Applied { groups: apply.results };
+        let followed = self.disk.snapshot.as_ref().map(|s| s.host_uid.clone());
+        let is_followed = followed.as_ref() == Some(&self.process().host_uid);
+        if is_followed {
+            self.note(&apply.desired, &applied, now);
         }
-        let states = apply.results.iter().map(|(plugins, outcome)| GroupState {
-            plugins: plugins.clone(),
-            outcome: (*outcome).into(),
-            failure: self.disk.ledger.failure_of(plugins).unwrap_or_default().to_owned(),
-        });
-        let states = states.collect();
-        let retry = self.process().retry;
-        let pause = self.random.between(retry / 2, retry);
+        let state = |group: &GroupResult| GroupState {
+            plugins: group.plugins.clone(),
+            outcome: outcome(&group.outcome).into(),
+            failure: match group.outcome {
+                GroupOutcome::Applied => String::new(),
+                _ => self.disk.ledger.failure_of(&group.plugins).unwrap_or_default().to_owned(),
+            },
+        };
+        let states = applied.groups.iter().map(state).collect();
+        let retries = self.disk.snapshot.as_ref().and_then(|snapshot| follow::retries(snapshot, &applied));
+        let retry_at = retries.map(|retries| now + self.pause(retries));
         let process = self.process();
         process.groups = states;
-        process.first_set_ran = true;
-        process.retry_at = (!waiting.is_empty()).then_some(now + pause);
+        process.first_set_ran |= is_followed;
+        process.retry_at = retry_at;
     }
 
-    // ---- Trials, crashes, restarts ----
+    /// What no trial tells of is noted here.
+    fn note(&mut self, desired: &Desired, applied: &Applied, now: i64) {
+        let moment = self.moment(now);
+        let untold = |f: &Failure| f.class == Class::Environment && ![OVERTAKEN, WITHDRAWN].contains(&f.reason);
+        for (name, failure) in applied.failures().filter(|(_, f)| untold(f)) {
+            if let Some(target) = desired.targets.iter().find(|t| t.name() == name) {
+                self.disk.ledger.failed(target, failure, moment);
+            }
+        }
+        for target in &desired.targets {
+            let runs = |slot: &Slot| slot.current.as_ref().map(revision_of) == Some(revision_of(target));
+            let slot = self.process().slots.get(target.name()).filter(|slot| slot.status == Status::Running);
+            if slot.is_some_and(runs) {
+                self.disk.ledger.runs(target.name(), revision_of(target));
+            }
+        }
+    }
 
-    fn prove_due(&mut self, now: i64) -> bool {
+    fn pause(&mut self, (first, longest): Retries) -> i64 {
+        let retry = (self.process().retry * 2).clamp(first, longest);
+        self.process().retry = retry;
+        self.random.between(milliseconds(retry / 2), milliseconds(retry))
+    }
+
+    // ---- Probations, crashes, restarts ----
+
+    fn end_grace_due(&mut self, now: i64) -> bool {
         let process = self.process();
-        let Some(at) = process.trials.iter().position(|t| t.until <= now) else { return false };
-        let trial = process.trials.remove(at);
-        let mut proven = Vec::new();
-        for (name, target, _) in &trial.members {
-            let Some(slot) = process.slots.get_mut(name).filter(|s| s.trial == Some(trial.id)) else { continue };
-            slot.trial = None;
-            slot.proven |= slot.status == Status::Running;
-            proven.extend(target.clone());
+        let due = process.ends.iter().position(|end| end.closed.is_none() && end.at <= now);
+        if let Some(at) = due {
+            let GraceEnd { id, .. } = process.ends.remove(at);
+            if let closed @ Some(_) = process.probations.close(id) {
+                process.ends.push(GraceEnd { at: now, id, closed });
+            }
+            return true;
         }
-        self.disk.ledger.ends(&proven);
-        for target in proven {
-            self.outlived(target.name());
-            self.happened.push(Happened::Proved { revision: revision_of(&target).to_owned() });
-        }
+        let is_free = |end: &GraceEnd| {
+            let members = end.closed.as_ref();
+            members.is_some_and(|members| !members.iter().any(|member| process.is_moving(&member.plugin)))
+        };
+        let Some(at) = process.ends.iter().position(is_free) else { return false };
+        let end = process.ends.remove(at);
+        self.end_probation(end.id, end.closed.unwrap_or_default());
         true
     }
 
-    fn crash_due(&mut self, now: i64, nature: &Nature) -> bool {
+    fn end_probation(&mut self, id: ProbationId, members: Vec<probation::Member>) {
         let process = self.process();
-        let due = |(_, s): &(&String, &mut Slot)| s.crash_at.is_some_and(|at| at <= now);
-        let Some((name, slot)) = process.slots.iter_mut().find(due) else { return false };
-        // The way back waits for a wave that has one of those that go back.
-        let family = slot.trial.map(|id| trial_family(&process.trials, id)).unwrap_or_default();
-        let mut members = process.trials.iter().filter(|t| family.contains(&t.id)).flat_map(|t| &t.members);
-        let wave: Vec<&str> = process.apply.iter().flat_map(|a| &a.wave).map(|m| m.name.as_str()).collect();
-        let busy = members.any(|(member, ..)| wave.contains(&member.as_str()));
-        if let Some(until) = process.work.until().filter(|_| busy) {
-            slot.crash_at = Some(until.max(now) + 1);
-            return true;
+        let mut proven = Vec::new();
+        for member in members {
+            let Some(slot) = process.slots.get_mut(&member.plugin).filter(|s| s.probation == Some(id)) else {
+                continue;
+            };
+            slot.probation = None;
+            let is_stable = slot.current.as_ref().is_none_or(|current| current.stable);
+            if slot.status != Status::Running && !is_stable {
+                slot.unproven = Some(member);
+                continue;
+            }
+            proven.extend(member.target);
         }
+        process.probations.remove(id);
+        self.disk.ledger.ends(&proven);
+        proven.iter().for_each(|target| self.note_outlived(target.name()));
+    }
+
+    /// What runs of a plugin has outlived its grace period.
+    fn note_outlived(&mut self, name: &str) {
+        let slot = self.process().slot(name);
+        let Some(current) = slot.current.clone().filter(|_| slot.status == Status::Running) else { return };
+        slot.proven = true;
+        self.outlived(name);
+        self.happened.push(Happened::Proved { revision: revision_of(&current).to_owned() });
+    }
+
+    fn crash_due(&mut self, now: i64) -> bool {
+        let process = self.process();
+        let due =
+            |(name, slot): &(&String, &Slot)| slot.crash_at.is_some_and(|at| at <= now) && !process.is_moving(name);
+        let Some(name) = process.slots.iter().find(due).map(|(name, _)| name.clone()) else { return false };
+        let slot = process.slot(&name);
         slot.crash_at = None;
         if slot.status != Status::Running {
             return true;
@@ -710,47 +721,32 @@ impl Sidecar {
         slot.status = Status::Error;
         slot.last_error = "plugin process ended unexpectedly".to_owned();
         slot.reason = "Crashed";
-        // What became stable since its trial began is started again.
-        let is_stable = slot.current.as_ref().is_some_and(|current| current.stable);
-        let (name, trial) = (name.clone(), slot.trial.filter(|_| !is_stable));
-        match trial.and_then(|id| process.trials.iter().position(|t| t.id == id)) {
-            Some(at) => {
-                let trial = process.trials.remove(at);
-                self.fall_back(trial, &name, now, nature);
+        let (probation, current) = (slot.probation, slot.current.clone());
+        match probation.filter(|id| process.probations.fail(*id, &name, current.as_ref(), true)) {
+            Some(id) => {
+                let failure = Failure::revision(Step::Grace, "CrashedInGracePeriod", "ended unexpectedly");
+                process.crashes.push(Crash { id, failed: GroupFailure { plugin: name, failure } });
             }
             None => self.try_again(&name, Class::Revision, now),
         }
         true
     }
 
-    fn fall_back(&mut self, trial: Trial, name: &str, now: i64, nature: &Nature) {
-        let failure = Failure::revision(Step::Grace, "CrashedInGracePeriod", "ended unexpectedly");
+    fn roll_back_due(&mut self, now: i64, nature: &Nature) -> bool {
         let process = self.process();
-        let family = process.take_family(trial);
-        let ids: BTreeSet<u64> = family.iter().map(|trial| trial.id).collect();
-        let mut group: Vec<Member> = Vec::new();
-        for trial in &family {
-            for (name, _, previous) in &trial.members {
-                let Some(slot) = process.slots.get(name).filter(|s| s.trial.is_some_and(|id| ids.contains(&id))) else {
-                    continue;
-                };
-                if group.iter().any(|member| member.name == *name) {
-                    continue;
-                }
-                let latest = family.iter().find(|t| Some(t.id) == slot.trial);
-                let (mut new, mut previous) = (latest.and_then(|t| t.target(name)).cloned(), previous.clone());
-                // It became stable since its trial began: nothing else may take its place.
-                if let Some(current) = slot.current.as_ref().filter(|current| current.stable) {
-                    new = Some(current.clone());
-                    previous = previous.or_else(|| new.clone());
-                }
-                let is_base = |t: &&Trial| trial.bases.contains(&t.id) && t.has(name);
-                let base = process.trials.iter().find(is_base).map(|t| t.id);
-                let name = name.clone();
-                group.push(Member { name, group: 0, new, previous, course: Course::Back, stopped: true, base });
-            }
+        let is_free = |crash: &Crash| {
+            let concerned = process.probations.concerned(crash.id);
+            !concerned.iter().any(|name| process.is_moving(name))
+        };
+        let Some(at) = process.crashes.iter().position(is_free) else { return false };
+        let Crash { id, failed } = process.crashes.remove(at);
+        let standing = process.standing();
+        let returns = process.probations.roll_back(id, &standing);
+        returns.iter().for_each(|way| process.slot(&way.plugin).leave_probation());
+        if !returns.is_empty() {
+            self.go_back(returns, &failed, now, nature);
         }
-        self.go_back(group, name, &failure, now, nature);
+        true
     }
 
     fn try_again(&mut self, name: &str, class: Class, now: i64) {
@@ -768,7 +764,7 @@ impl Sidecar {
         if matches!(restart, Restart::Once(_)) {
             slot.reason = "CrashBudgetExhausted";
         }
-        slot.again_at = Some(now + i64::try_from(restart.pause().as_millis()).unwrap_or(i64::MAX));
+        slot.again_at = Some(now + milliseconds(restart.pause()));
     }
 
     fn outlived(&mut self, name: &str) {
@@ -789,20 +785,18 @@ impl Sidecar {
 
     fn start_again(&mut self, now: i64, nature: &Nature) -> bool {
         let process = self.process();
-        let due = |(_, s): &(&String, &Slot)| s.again_at.is_some_and(|at| at <= now);
-        let Some((name, _)) = process.slots.iter().find(due) else { return false };
-        let name = name.clone();
+        let due = |(name, s): &(&String, &Slot)| s.again_at.is_some_and(|at| at <= now) && !process.is_moving(name);
+        let Some(name) = process.slots.iter().find(due).map(|(name, _)| name.clone()) else { return false };
         let slot = process.slot(&name);
         slot.again_at = None;
         let Some(target) = slot.current.clone().filter(|_| slot.status == Status::Error) else { return true };
         slot.restarts += 1;
-        if target.unconfigured {
-            self.try_again(&name, Class::Environment, now);
-        } else if nature.behaviour(&target) == Behaviour::FailsToStart {
-            self.try_again(&name, Class::Revision, now);
+        if let Err(failure) = self.bring_up(&target, nature) {
+            self.try_again(&name, failure.class, now);
         } else {
-            let until = now + grace(&target);
-            self.enter(&name, target, false, None, now, nature);
+            let until = now + milliseconds(target.assignment.policies.reload.grace_period);
+            let on_trial = self.process().resume_probation(&name, &target, until);
+            self.enter(&name, target, on_trial, now, nature);
             self.process().slot(&name).outlived_at = Some(until);
         }
         true
@@ -895,30 +889,34 @@ impl Sidecar {
         true
     }
 
-    /// At once, whatever else is under way.
     fn withdraw(&mut self, withdrawal: &Withdraw) {
-        let gone = |name: &str| withdrawal.plugins.iter().any(|p| p == name);
-        self.disk.snapshot = self.disk.snapshot.take().map(|snapshot| desired::cut(snapshot, withdrawal));
-        let process = self.process();
-        process.slots.retain(|name, _| !gone(name));
-        for slot in process.slots.values_mut() {
-            for target in slot.current.iter_mut().chain(&mut slot.wanted) {
-                cut(target, withdrawal);
-            }
+        let Some(old) = self.disk.snapshot.clone() else { return };
+        self.follow_snapshot(desired::cut(old, withdrawal));
+    }
+
+    fn follow_snapshot(&mut self, snapshot: Snapshot) {
+        if self.disk.snapshot.as_ref() != Some(&snapshot) {
+            self.disk.snapshot = Some(snapshot);
+            self.process().newest += 1;
+            self.take_away();
         }
-        for trial in &mut process.trials {
-            trial.members.retain(|(name, ..)| !gone(name));
-            for (_, new, previous) in &mut trial.members {
-                new.iter_mut().chain(previous).for_each(|target| cut(target, withdrawal));
-            }
-        }
-        if let Some(apply) = &mut process.apply {
-            apply.desired.targets.retain(|t| !gone(t.name()));
-            for wave in apply.waves.iter_mut().chain([&mut apply.wave]) {
-                wave.retain(|m| !gone(&m.name));
-                for member in wave {
-                    member.new.iter_mut().chain(&mut member.previous).for_each(|target| cut(target, withdrawal));
-                }
+    }
+
+    /// What the newest snapshot allows; none: nobody said.
+    fn allowed(&self) -> Option<Allowed> {
+        self.disk.snapshot.as_ref().map(desired::allowance)
+    }
+
+    /// At once, whatever else is under way.
+    fn take_away(&mut self) {
+        let Some(allowed) = self.allowed() else { return };
+        let slots = std::mem::take(&mut self.process().slots);
+        for (name, mut slot) in slots {
+            slot.current.iter_mut().chain(&mut slot.wanted).for_each(|target| narrow(target, &allowed));
+            match (allowed.contains_key(&name), &slot.current) {
+                (true, _) => drop(self.process().slots.insert(name, slot)),
+                (false, Some(current)) => self.disk.ledger.ends(std::slice::from_ref(current)),
+                (false, None) => {}
             }
         }
     }
@@ -931,22 +929,26 @@ impl Sidecar {
         }
         let is_other_host = old.is_some_and(|o| o.host_uid != new.host_uid);
         let complete = desired::complete(new, old);
-        let is_news = old != Some(&complete);
         if is_other_host {
             self.disk.ledger.forgive_all();
             self.process().first_set_ran = false;
         }
-        if is_news {
-            self.disk.snapshot = Some(complete);
-            self.process().newest += 1;
-        }
+        self.follow_snapshot(complete);
     }
 }
 
-fn cut(target: &mut Target, withdrawal: &Withdraw) {
-    if let Some(allowed) = withdrawal.permissions.iter().find(|a| a.plugin == target.name()) {
-        let stays = |p: &rockstar_core::permission::Permission| allowed.permissions.iter().any(|name| name == p.name());
-        target.assignment.permissions.retain(|p| stays(p));
+/// Nothing is used that is not allowed.
+fn narrow(target: &mut Target, allowed: &Allowed) {
+    if let Some(plugin) = allowed.get(target.name()) {
+        target.assignment.permissions.retain(|permission| plugin.permissions.contains(permission));
+    }
+}
+
+const fn outcome(group: &GroupOutcome) -> Outcome {
+    match group {
+        GroupOutcome::Applied => Outcome::Applied,
+        GroupOutcome::RolledBack(..) => Outcome::RolledBack,
+        GroupOutcome::Waiting(..) => Outcome::Waiting,
     }
 }
 
@@ -963,8 +965,8 @@ fn attempt(target: &Target) -> String {
     format!("{}@{}@{}", assignment.revision, assignment.reload_at, assignment.retry_token)
 }
 
-fn grace(target: &Target) -> i64 {
-    i64::try_from(target.assignment.policies.reload.grace_period.as_millis()).unwrap_or(i64::MAX)
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn state(name: &str, slot: &Slot) -> PluginState {
@@ -983,46 +985,6 @@ fn state(name: &str, slot: &Slot) -> PluginState {
     }
 }
 
-/// Members of one group that require another one, directly or not, and that one.
-fn with_dependents(wave: &[Member], index: usize) -> BTreeSet<usize> {
-    let mut lost = BTreeSet::from([index]);
-    loop {
-        let names: Vec<&str> = lost.iter().map(|i| wave[*i].name.as_str()).collect();
-        let requires = |member: &Member| {
-            let needs = member.new.iter().flat_map(|t| &t.body.manifest.dependencies);
-            needs.filter(|d| !d.optional).any(|d| names.contains(&d.name.as_str()))
-        };
-        let more: Vec<usize> = (0..wave.len())
-            .filter(|i| wave[*i].group == wave[index].group && !lost.contains(i) && requires(&wave[*i]))
-            .collect();
-        if more.is_empty() {
-            return lost;
-        }
-        lost.extend(more);
-    }
-}
-
-/// A trial with those that began on top of it.
-fn trial_family(trials: &[Trial], id: u64) -> BTreeSet<u64> {
-    let mut family = BTreeSet::from([id]);
-    // Ids grow, so that a base comes before what stands on it.
-    for trial in trials {
-        if trial.bases.iter().any(|base| family.contains(base)) {
-            family.insert(trial.id);
-        }
-    }
-    family
-}
-
-impl Work {
-    const fn until(&self) -> Option<i64> {
-        match self {
-            Self::Fetching(until) | Self::Switching(until) => Some(*until),
-            Self::Idle => None,
-        }
-    }
-}
-
 impl Process {
     fn next_event(&self, now: i64) -> i64 {
         let work = match self.work {
@@ -1030,10 +992,11 @@ impl Process {
             Work::Idle if self.apply.is_none() && self.followed < self.newest => 0,
             Work::Idle => i64::MAX,
         };
-        let slots = self.slots.values().flat_map(|s| [s.crash_at, s.again_at, s.outlived_at]).flatten();
+        let slots = self.slots.iter().filter(|(name, _)| !self.is_moving(name));
+        let slots = slots.flat_map(|(_, s)| [s.crash_at, s.again_at, s.outlived_at]).flatten();
         let down = self.down_since.values().map(|since| since + PATIENCE).filter(|at| *at > now);
-        let trials = self.trials.iter().map(|t| t.until);
-        slots.chain(down).chain(trials).chain(self.retry_at).chain([work]).min().unwrap_or(i64::MAX)
+        let ends = self.ends.iter().filter(|end| end.closed.is_none()).map(|end| end.at);
+        slots.chain(down).chain(ends).chain(self.retry_at).chain([work]).min().unwrap_or(i64::MAX)
     }
 
     fn slot(&mut self, name: &str) -> &mut Slot {
@@ -1042,7 +1005,8 @@ impl Process {
             current: None,
             status: Status::Loading,
             proven: false,
-            trial: None,
+            probation: None,
+            unproven: None,
             again_at: None,
             crash_at: None,
             outlived_at: None,
@@ -1061,33 +1025,14 @@ impl Process {
         let named = |name: &str| desired.targets.iter().any(|t| t.name() == name);
         let held = |name: &str| desired.held_back.contains_key(name);
         self.slots.retain(|name, slot| slot.current.is_some() || named(name) || held(name));
-        for (name, (target, _)) in &desired.held_back {
+        for (name, (target, why)) in &desired.held_back {
             let slot = self.slot(name);
             if slot.current.is_none() {
                 slot.wanted = Some(target.clone());
                 slot.status = Status::Error;
+                slot.last_error.clone_from(&why.message);
             }
         }
-    }
-
-    /// The open trials of others whose end would leave a need of the members unmet.
-    fn needed(&self, members: &[&Member]) -> Vec<u64> {
-        let needs = members.iter().flat_map(|m| &m.new).flat_map(|t| &t.body.manifest.dependencies);
-        let others = needs.filter(|d| !members.iter().any(|m| m.name == d.name));
-        let trial = |need: &Dependency| {
-            let current = self.slots.get(&need.name)?.current.as_ref().map(revision_of)?;
-            let runs = |trial: &&Trial| trial.target(&need.name).map(revision_of) == Some(current);
-            self.trials.iter().rev().find(runs).filter(|trial| !trial.may_end(need)).map(|trial| trial.id)
-        };
-        others.filter_map(trial).collect()
-    }
-
-    /// A trial with those that began on top of it, that one first; they are open no more.
-    fn take_family(&mut self, trial: Trial) -> Vec<Trial> {
-        let ids = trial_family(&self.trials, trial.id);
-        let mut family = vec![trial];
-        family.extend(self.trials.extract_if(.., |other| ids.contains(&other.id)));
-        family
     }
 
     fn moving(&self, desired: &Desired) -> Vec<GroupState> {
@@ -1102,12 +1047,10 @@ impl Process {
         vec![GroupState { plugins, outcome: Outcome::Moving.into(), failure: String::new() }]
     }
 
-    fn adjust(&mut self, desired: &Desired, now: i64) {
-        for target in &desired.targets {
+    fn adjust(&mut self, staying: &[Target], now: i64) {
+        for target in staying {
             let Some(slot) = self.slots.get_mut(target.name()) else { continue };
-            let Some(current) = slot.current.as_mut().filter(|c| revision_of(c) == revision_of(target)) else {
-                continue;
-            };
+            let Some(current) = slot.current.as_mut() else { continue };
             let before = current.clone();
             current.stable |= target.stable;
             current.assignment = target.assignment.clone();
@@ -1121,30 +1064,63 @@ impl Process {
         }
     }
 
-    fn waves(&self, desired: &Desired) -> VecDeque<Vec<Member>> {
+    /// None: it is gone already.
+    fn begin(&mut self, step: Move) -> Option<Member> {
+        if step.new.is_none() && !self.slots.contains_key(&step.plugin) {
+            return None;
+        }
+        let slot = self.slot(&step.plugin);
+        if step.new.is_some() {
+            slot.wanted.clone_from(&step.new);
+        }
+        let (current, base) = (slot.current.clone(), slot.probation);
+        Some(Member::new(step, current, base.filter(|id| self.probations.is_open(*id))))
+    }
+
+    /// It is in a wave, which nothing else of it happens in.
+    fn is_moving(&self, name: &str) -> bool {
+        let members = self.apply.iter().flat_map(|apply| apply.wave.members());
+        members.into_iter().any(|member| member.plugin == name)
+    }
+
+    fn open_probations(&mut self, wave: &Transition, now: i64) -> BTreeMap<usize, ProbationId> {
         let running = self.running();
-        let (old, new) = (target::set(running.values()), target::set(&desired.targets));
-        let groups = resolve::change_groups_before(&old, &new, &target::set(desired.fallback.values()));
-        let groups = groups.into_iter().filter(|g| !g.plugins.iter().any(|p| desired.held_back.contains_key(p)));
-        let mut waves = VecDeque::new();
-        for (number, group) in groups.enumerate() {
-            let member = |name: &String| {
-                let new = desired.targets.iter().find(|t| t.name() == name).cloned();
-                if new.is_none() && !self.slots.contains_key(name) {
-                    return None;
-                }
-                let previous = running.get(name).cloned().or_else(|| desired.fallback.get(name).cloned());
-                let slot = self.slots.get(name).and_then(|slot| slot.trial);
-                let base = slot.filter(|id| self.trials.iter().any(|trial| trial.id == *id));
-                let name = name.clone();
-                Some(Member { name, group: number, new, previous, course: Course::Going, stopped: false, base })
-            };
-            waves.push_back(group.plugins.iter().filter_map(member).collect::<Vec<_>>());
+        let mut ids = BTreeMap::new();
+        for (group, new) in wave.probations(true) {
+            let (id, at) = (self.probations.open(new.members, &running), now + milliseconds(new.grace));
+            self.ends.push(GraceEnd { at, id, closed: None });
+            ids.insert(group, id);
         }
-        if self.first_set_ran {
-            return waves;
+        ids
+    }
+
+    /// Tells whether a version that starts again is on probation: on one of its own, if its last was over while it was down.
+    fn resume_probation(&mut self, name: &str, target: &Target, until: i64) -> bool {
+        if target.stable {
+            return false;
         }
-        let all: Vec<_> = waves.into_iter().flatten().collect();
-        if all.is_empty() { VecDeque::new() } else { [all].into() }
+        let slot = self.slot(name);
+        let (probation, unproven) = (slot.probation, slot.unproven.take());
+        let ended = probation.and_then(|id| self.probations.ended(id, name));
+        if let Some(unproven) = unproven.or(ended) {
+            let id = self.probations.open_alone(unproven);
+            self.ends.push(GraceEnd { at: until, id, closed: None });
+            self.slot(name).probation = Some(id);
+        }
+        self.slot(name).probation.is_some()
+    }
+
+    fn standing(&self) -> BTreeMap<String, Standing> {
+        let standing = |slot: &Slot| Standing { probation: slot.probation, current: slot.current.clone() };
+        self.slots.iter().map(|(name, slot)| (name.clone(), standing(slot))).collect()
+    }
+
+    fn set_aside(&mut self, name: &str, excluded: Exclusion) {
+        let slot = self.slot(name);
+        slot.current = None;
+        slot.status = Status::Error;
+        slot.leave_probation();
+        slot.last_error = excluded.message;
+        slot.reason = excluded.reason;
     }
 }

@@ -27,7 +27,7 @@ const WAITING_RETRIES: (Duration, Duration) = (Duration::from_secs(1), Duration:
 const STABLE_RETRIES: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1800));
 
 /// The first and the longest pause before the same snapshot is applied again.
-type Retries = (Duration, Duration);
+pub type Retries = (Duration, Duration);
 
 /// How far the newest accepted snapshot is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -265,7 +265,8 @@ impl Follower {
 
 /// What waits for its surroundings is tried again, and so is a stable revision that failed here: nothing else may take its
 /// place. A refused configuration waits for another one.
-fn retries(snapshot: &Snapshot, applied: &Applied) -> Option<Retries> {
+#[must_use]
+pub fn retries(snapshot: &Snapshot, applied: &Applied) -> Option<Retries> {
     let is_stable = |plugin: &String| {
         let told = snapshot.target.iter().find(|told| told.plugin == *plugin);
         told.is_some_and(|told| snapshot.fallback.iter().any(|f| f.plugin == *plugin && f.revision == told.revision))
