@@ -647,6 +647,28 @@ async fn a_withdrawn_permission_is_gone_while_another_plugin_starts() {
 }
 
 #[tokio::test]
+async fn a_grace_period_that_ends_during_a_fetch_in_vain_is_outlived() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let grace = Duration::from_secs(3);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let v1 = version(&sidecar, &p("1.0.0", ""), Duration::ZERO);
+    let v2 = version(&sidecar, &p("1.1.0", ""), grace);
+    let v3 = fetched_from(&silent, version(&sidecar, &p("1.2.0", ""), grace));
+    sidecar.start_as(&ARGUMENTS);
+    operator.says.send_replace(stable(1, &[&v1], &[&v1]));
+    sidecar.until("p 1.0.0", || operator.runs("p", "1.0.0")).await;
+    operator.says.send_replace(stable(2, &[&v2], &[&v1]));
+    sidecar.until("p 1.1.0", || operator.runs("p", "1.1.0")).await;
+    operator.says.send_replace(stable(3, &[&v3], &[&v1]));
+    let open = timeout(Duration::from_secs(20), silent.accept()).await.unwrap().unwrap();
+    assert!(operator.plugin("p").is_some_and(|p| !p.proven));
+    tokio::time::sleep(grace).await;
+    drop((open, silent));
+    sidecar.until("proof", || operator.runs("p", "1.1.0") && operator.plugin("p").is_some_and(|p| p.proven)).await;
+}
+
+#[tokio::test]
 async fn a_version_on_trial_that_loses_a_permission_is_not_proven_by_its_restart() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

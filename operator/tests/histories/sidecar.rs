@@ -575,6 +575,9 @@ impl Sidecar {
         };
         if way.kept {
             self.rejoin(&way.plugin, &previous, way.rejoins, now);
+            if way.rejoins.is_some() && self.process().slot(&way.plugin).probation.is_none() {
+                self.note_outlived(&way.plugin);
+            }
             return;
         }
         match self.bring_up(&previous, nature) {

@@ -131,6 +131,10 @@ impl Manager {
         if let Some(previous) = &previous {
             self.rejoin(&mut member, previous);
         }
+        // Its grace period ended while it was about to move: nobody else could tell.
+        if member.way.rejoins.is_some() && member.work.probation.is_none() {
+            self.note_outlived(&member.plugin, &member.work);
+        }
         if failed.failure.class == Class::Revision {
             let version = previous.as_ref().map(Target::version).unwrap_or_default();
             tracing::info!("Rolling back to previous version: {} v{version}", member.plugin.name());
