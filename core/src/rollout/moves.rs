@@ -92,6 +92,8 @@ struct Budget {
     counted: usize,
     holders: usize,
     may_hold: usize,
+    /// A trial begins in an instance where it costs nothing.
+    begins_free: bool,
 }
 
 const DOWN: u8 = 0;
@@ -106,7 +108,10 @@ impl Budget {
     /// but while more are in flight than should be (they start again, say) none of them begins a trial.
     fn take(&mut self, rank: u8, begins_trial: bool) -> bool {
         let admitted = match rank {
-            DOWN => return true,
+            DOWN => {
+                self.begins_free |= begins_trial;
+                return true;
+            }
             IN_FLIGHT => return !begins_trial || self.in_flight + self.unknown <= self.window,
             UNAVAILABLE => self.in_flight + self.unknown < self.window,
             // Going back does not wait for instances that are away.
@@ -169,6 +174,7 @@ impl<'a> Mover<'a> {
             counted: 0,
             holders: fleet.live().filter(|view| view.may_run(&holding) || view.unknown()).count(),
             may_hold: desired.saturating_sub(input.policy.partition.of(desired)),
+            begins_free: false,
         };
         Self {
             state,
@@ -200,7 +206,7 @@ impl<'a> Mover<'a> {
         candidates.iter().for_each(|candidate| self.serve(candidate));
         waiting.sort_by_key(|c| (self.fleet.views[c.index].instance.waiting, c.index));
         waiting.iter().for_each(|candidate| self.serve_waiting(candidate));
-        let idle = self.budget.in_flight == 0;
+        let idle = self.budget.in_flight == 0 && !self.budget.begins_free;
         Moves { told: self.told, held: self.held && idle, turn_ends: self.turn_ends }
     }
 

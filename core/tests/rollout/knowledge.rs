@@ -168,6 +168,17 @@ fn c16_who_is_away_counts_at_the_partition() {
 }
 
 #[test]
+fn c16_a_trial_that_begins_where_it_costs_nothing_is_no_pause() {
+    let crashed = Down { reason: "Crashed".into(), message: "1".into(), stuck: false, refuses: false };
+    let down = Instance { ready: false, down: [("a".to_owned(), crashed)].into(), ..pod(0, &[("a", 1)]) };
+    let policy = rollout::Policy { partition: Amount::Count(1), ..Default::default() };
+    let plan = pass(&moving(trial("a", 2)), &Input { policy, ..input(vec![down, pod(1, &[("a", 1)])]) });
+    assert_eq!(plan.assignments["uid-000"].target.get("a"), Some(&id("a", 2)));
+    assert_eq!(plan.assignments["uid-001"].target.get("a"), Some(&id("a", 1)), "the partition keeps it");
+    assert_eq!(plan.plugins["a"].verdict, Verdict::Progressing, "and its deadline goes on");
+}
+
+#[test]
 fn a6_a_pod_that_ended_well_proves_what_it_served_where_pods_end() {
     let job = |n| Instance { transient: true, presence: Presence::Succeeded, ..pod(n, &[("a", 2)]) };
     let proven = |pods: Vec<Instance>| {
