@@ -170,7 +170,7 @@ pub trait World: Membership {
     async fn save_rollout(&self, host: &HostKey, expected: &State, new: &State) -> Result<(), WriteError>;
 
     /// Stores a revision; it may be stored already.
-    async fn save_revision(&self, host: &HostKey, owner: &Plugin, revision: &Revision) -> Result<(), WriteError>;
+    async fn save_revision(&self, host: &PluginHost, plugin: &Plugin, revision: &Revision) -> Result<(), WriteError>;
 
     async fn delete_revision(&self, host: &HostKey, id: &RevisionId) -> Result<(), WriteError>;
 

@@ -81,6 +81,8 @@ pub struct Manager {
     newcomers: Mutex<Newcomers>,
     /// Plugins of the desired set that have a stable version, whether or not it runs here.
     stable: Mutex<BTreeSet<String>>,
+    /// Their stable versions, as far as these are known.
+    fallback: Mutex<BTreeMap<String, Target>>,
     /// What the newest plan allows; none: nobody said.
     allowed: watch::Sender<Option<Arc<Allowed>>>,
 }
@@ -110,6 +112,7 @@ impl Manager {
             incidents,
             newcomers: Mutex::default(),
             stable: Mutex::default(),
+            fallback: Mutex::default(),
             allowed: watch::Sender::new(None),
         })
     }

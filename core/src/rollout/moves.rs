@@ -5,6 +5,7 @@ use super::{
     fleet::{Fleet, SetId, View},
     groups::{change_groups, replaced},
 };
+use crate::revision::RevisionId;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
@@ -150,6 +151,8 @@ struct Mover<'a> {
     on_trial: Vec<bool>,
     /// Marks the sets with anything that is not stable, which the partition keeps from the other instances.
     holding: Vec<bool>,
+    /// What runs in its canary.
+    tried: BTreeSet<RevisionId>,
     unproven: HashMap<(SetId, SetId), bool>,
     budget: Budget,
     /// Without and with a recent environment failure.
@@ -166,6 +169,11 @@ impl<'a> Mover<'a> {
         // Revisions that an earlier target left behind count, too.
         let is_stable = |stable: &Set, set: &Set| set.iter().all(|(p, revision)| stable.get(p) == Some(revision));
         let holding = fleet.sets.that(|set| tries(set) || state.stable.as_ref().is_some_and(|s| !is_stable(s, set)));
+        let runs = |trial: &&Trial| {
+            let canary = fleet.views.iter().find(|view| Some(&view.instance.id) == trial.canary.as_ref());
+            canary.is_some_and(|view| fleet.sets.get(view.serving).values().any(|r| *r == trial.revision))
+        };
+        let tried = state.trials.values().filter(runs).map(|trial| trial.revision.clone()).collect();
         let desired = fleet.live().count();
         let budget = Budget {
             window: input.policy.max_unavailable.of(desired).max(1),
@@ -185,6 +193,7 @@ impl<'a> Mover<'a> {
             mixed: HashMap::new(),
             on_trial,
             holding,
+            tried,
             unproven: HashMap::new(),
             budget,
             queues: [Queue::default(), Queue::default()],
@@ -232,7 +241,9 @@ impl<'a> Mover<'a> {
             return None;
         }
         self.told[index] = Some(Arc::clone(&route.base));
-        if !view.connected() || route.steps.is_empty() {
+        // One that comes from elsewhere has the stable set first: it could go back to nothing else.
+        let is_foreign = view.instance.accepted == 0 && !view.instance.new;
+        if !view.connected() || route.steps.is_empty() || is_foreign {
             return None;
         }
         let rank = match view {
@@ -423,7 +434,8 @@ impl<'a> Mover<'a> {
         if self.input.recovering {
             return Gate::Shut;
         }
-        let holder = view.may_run(&self.holding);
+        // One that never came to run what it was told takes up nothing else.
+        let holder = self.holding[view.serving] || self.holds_trials(view, step);
         if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
             return Gate::Held;
         }
@@ -433,8 +445,12 @@ impl<'a> Mover<'a> {
             return Gate::Shut;
         }
         let unproven = || trials().filter(|trial| trial.proof.is_none());
-        let others = unproven().find_map(|trial| trial.canary.as_ref().filter(|id| **id != view.instance.id));
-        others.map_or(Gate::Open, |id| Gate::Taken(id.clone()))
+        let other = |trial: &'_ Trial| trial.canary.clone().filter(|id| *id != view.instance.id);
+        // A canary that runs what it tries has no turn to give up.
+        if unproven().any(|trial| other(trial).is_some() && self.tried.contains(&trial.revision)) {
+            return Gate::Shut;
+        }
+        unproven().find_map(other).map_or(Gate::Open, Gate::Taken)
     }
 
     fn tell(&mut self, candidate: &Candidate, steps: Vec<usize>) {

@@ -366,3 +366,81 @@ fn c8_only_more_proven_instances_than_ever_are_progress() {
     assert!(step(NOW + 600_000, 2));
     assert!(!step(NOW + 600_001, 3));
 }
+
+#[test]
+fn c9_a_retry_while_the_operator_recovers_counts_for_what_failed_before_it() {
+    let state = moving(trial("a", 2));
+    let asked = |recovering, failures: Vec<Failure>| Input {
+        recovering,
+        plugins: [("a".to_owned(), "t2".to_owned())].into(),
+        ..input(vec![Instance { failures, ..pod(0, &[("a", 1)]) }])
+    };
+    let seen = pass(&state, &asked(true, Vec::new()));
+    assert_eq!(seen.state.trials["a"].token, "t", "it is taken up at the end of the recovery");
+    let told = pass(&seen.state, &asked(true, vec![failure("f", "a", 2, false)]));
+    assert_eq!(told.state.failed["a"].token, "t", "the failure of the attempt before");
+    let ended = pass(&told.state, &asked(false, vec![failure("f", "a", 2, false)]));
+    assert!(ended.state.failed.is_empty() && ended.state.attempts["a"] > 5, "{:?}", ended.state);
+}
+
+#[test]
+fn what_comes_from_another_host_gets_the_stable_set_first() {
+    let state =
+        State { trials: [("a".to_owned(), Trial { canary: None, ..trial("a", 2) })].into(), ..moving(trial("a", 2)) };
+    let foreign = Instance { accepted: 0, ready: false, ..pod(0, &[]) };
+    let plan = pass(&state, &input(vec![foreign.clone()]));
+    assert_eq!(*plan.assignments["uid-000"].target, set(&[("a", 1)]));
+    let policy = rollout::Policy { max_unavailable: Amount::Count(2), ..Default::default() };
+    let plan = pass(&state, &Input { policy, ..input(vec![foreign, pod(1, &[("a", 1)])]) });
+    assert_eq!(*plan.assignments["uid-001"].target, set(&[("a", 2)]), "who serves here tries what is new");
+}
+
+#[test]
+fn what_never_came_to_run_gives_no_right_to_try_something_else() {
+    let told = |target: Set| {
+        Some(rollout::Assignment {
+            target: Arc::new(target),
+            fallback: Arc::new(set(&[("a", 1)])),
+            generation: 5,
+            superseded: vec![],
+        })
+    };
+    let waits = Instance {
+        assigned: told(set(&[("a", 1), ("b", 1)])),
+        waiting: Some(NOW),
+        moving: true,
+        busy: ["b".to_owned()].into(),
+        ..pod(0, &[("a", 1)])
+    };
+    let policy = rollout::Policy { partition: Amount::Count(1), ..Default::default() };
+    let mut trial = trial("a", 2);
+    trial.canary = None;
+    let plan = pass(&moving(trial), &Input { policy, ..input(vec![waits]) });
+    assert_eq!(*plan.assignments["uid-000"].target, set(&[("a", 1)]), "the partition keeps a as it is");
+}
+
+#[test]
+fn a_canary_that_runs_what_it_tries_keeps_its_turn_at_what_it_waits_for() {
+    let of = |plugin| Trial { canary: Some("uid-000".into()), ..trial(plugin, 2) };
+    let state = State {
+        target: Some(set(&[("a", 1), ("b", 2), ("c", 2)])),
+        trials: [("b".to_owned(), of("b")), ("c".to_owned(), of("c"))].into(),
+        ..moving(trial("a", 1))
+    };
+    let target = Arc::new(set(&[("a", 1), ("b", 2), ("c", 2)]));
+    let fallback = Arc::new(set(&[("a", 1)]));
+    let canary = Instance {
+        serving: Arc::new(set(&[("a", 1), ("b", 2)])),
+        assigned: Some(rollout::Assignment { target, fallback, generation: 5, superseded: vec![] }),
+        waiting: Some(NOW),
+        moving: true,
+        busy: ["c".to_owned()].into(),
+        ..pod(0, &[("a", 1)])
+    };
+    let plugins: BTreeMap<_, _> = ["a", "b", "c"].map(|plugin| (plugin.to_owned(), "t".to_owned())).into();
+    // Both plugins are one group: nobody else can try c while b is tried.
+    let requires: BTreeMap<_, _> = [(id("c", 2), vec!["b".to_owned()])].into();
+    let plan = pass(&state, &Input { plugins, requires, ..input(vec![canary, pod(1, &[("a", 1)])]) });
+    assert_eq!(plan.assignments["uid-000"].target.get("c"), Some(&id("c", 2)), "its turn would help nobody");
+    assert_eq!(plan.assignments["uid-001"].target.get("c"), None);
+}

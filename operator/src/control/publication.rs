@@ -1,6 +1,6 @@
 //! What a group of instances is told: encoded parts, shared by all that get the same. Pure.
 
-use rockstar_proto::control::{Assignment, Backends, RevisionBody, Snapshot, Withdraw};
+use rockstar_proto::control::{Allowed, Assignment, Backends, RevisionBody, Snapshot, Withdraw};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// One state of the world, without regard to what an instance has already.
@@ -18,6 +18,8 @@ pub struct Publication {
     pub target: Vec<Assignment>,
     /// The stable set, in load order.
     pub fallback: Vec<Assignment>,
+    /// Plugins that leave in order, and what they may use until then.
+    pub leaving: Vec<Allowed>,
     /// Of every revision in target and fallback.
     pub bodies: BTreeMap<String, Arc<RevisionBody>>,
 }
@@ -38,6 +40,7 @@ impl Publication {
             sandbox: self.sandbox.clone(),
             backends: self.backends.clone(),
             first_set: self.first_set,
+            leaving: self.leaving.clone(),
         }
     }
 
@@ -47,13 +50,19 @@ impl Publication {
         assigned.chain(self.bodies.keys().map(String::as_str))
     }
 
+    /// What it lets each plugin use.
+    pub fn permissions(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
+        let assigned = self.target.iter().chain(&self.fallback).map(|given| (&given.plugin, &given.permissions));
+        assigned.chain(self.leaving.iter().map(|given| (&given.plugin, &given.permissions)))
+    }
+
     /// Whether it gives something that a withdrawal takes away.
     #[must_use]
     pub fn gives_any_of(&self, withdrawal: &Withdraw) -> bool {
-        self.target.iter().chain(&self.fallback).any(|given| {
-            let limits = withdrawal.permissions.iter().find(|allowed| allowed.plugin == given.plugin);
-            let exceeds = |limit: &[String]| given.permissions.iter().any(|permission| !limit.contains(permission));
-            withdrawal.plugins.contains(&given.plugin) || limits.is_some_and(|limits| exceeds(&limits.permissions))
+        self.permissions().any(|(plugin, permissions)| {
+            let limits = withdrawal.permissions.iter().find(|allowed| allowed.plugin == *plugin);
+            let exceeds = |limit: &[String]| permissions.iter().any(|permission| !limit.contains(permission));
+            withdrawal.plugins.contains(plugin) || limits.is_some_and(|limits| exceeds(&limits.permissions))
         })
     }
 }

@@ -24,16 +24,17 @@ use std::{
 #[must_use]
 pub fn instances(observed: &Observed, memory: &Memory) -> Vec<Instance> {
     let attached: BTreeMap<&str, &Attached> = observed.attached.iter().map(|a| (a.uid.as_str(), a)).collect();
-    let uid = observed.host_uid();
     let pods = observed.view.pods.iter().filter(|p| p.injected && !p.terminating);
-    pods.map(|pod| instance(pod, attached.get(pod.uid.as_str()).copied(), uid, memory, observed.now)).collect()
+    pods.map(|pod| instance(pod, attached.get(pod.uid.as_str()).copied(), observed, memory)).collect()
 }
 
-fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Memory, now: i64) -> Instance {
+fn instance(pod: &Pod, attached: Option<&Attached>, observed: &Observed, memory: &Memory) -> Instance {
     let lives = |_: &&Attached| !matches!(pod.phase, PodPhase::Succeeded | PodPhase::Failed);
-    let said = attached
-        .filter(lives)
-        .map_or_else(|| left(pod, host_uid, memory), |a| said(a, host_uid, memory.state.plan_generation));
+    let said = match attached.filter(lives) {
+        Some(attached) if follows_another(attached, observed) => Said::default(),
+        Some(attached) => said(attached, observed.host_uid(), memory.state.plan_generation),
+        None => left(pod, observed.host_uid(), memory),
+    };
     let has_served = memory.ever_ready.contains(&pod.uid);
     Instance {
         id: pod.uid.clone(),
@@ -44,7 +45,7 @@ fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Mem
         new: !has_served && (attached.is_some() || pod.phase == PodPhase::Pending),
         ready: said.ready,
         down: said.down,
-        seen_since: memory.seen.get(&pod.uid).copied().unwrap_or(now),
+        seen_since: memory.seen.get(&pod.uid).copied().unwrap_or(observed.now),
         away_since: memory.away.get(&pod.uid).copied(),
         accepted: said.accepted,
         moving: said.moving,
@@ -56,6 +57,13 @@ fn instance(pod: &Pod, attached: Option<&Attached>, host_uid: &str, memory: &Mem
         failures: said.failures,
         assigned: memory.assigned.get(&pod.uid).cloned(),
     }
+}
+
+/// Tells whether the pod was given to this host and has not heard of it yet. What it runs is of other plugins, and of versions
+/// that this host need not know: it is told the whole stable set, like a new one.
+fn follows_another(attached: &Attached, observed: &Observed) -> bool {
+    let followed = &attached.report.host;
+    observed.host_name().is_some_and(|host| !followed.is_empty() && *followed != host)
 }
 
 const fn presence(pod: &Pod, attached: bool) -> Presence {
@@ -265,6 +273,17 @@ mod tests {
     fn a_report_of_another_host_s_plan_counts_as_none() {
         assert_eq!(said(&attached(Vec::new()), "h", 7).accepted, 7);
         assert_eq!(said(&attached(Vec::new()), "other", 7).accepted, 0);
+    }
+
+    #[test]
+    fn what_a_pod_runs_of_another_host_counts_for_nothing() {
+        let observed = super::super::fixtures::observed([]);
+        let of = |host: &str| {
+            let report = Report { host: host.into(), ..Report::clone(&attached(Vec::new()).report) };
+            let attached = Attached { report: Arc::new(report), ..attached(Vec::new()) };
+            instance(&observed.view.pods[0], Some(&attached), &observed, &Memory::default()).serving.len()
+        };
+        assert_eq!((of("shop/storefront"), of("shop/other"), of("")), (1, 0, 1));
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Returns namespace and name of the PluginHost's object, as snapshots say them. None: it is not there.
+    #[must_use]
+    pub fn host_name(&self) -> Option<String> {
+        let meta = &self.view.host.as_ref()?.metadata;
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        Some(format!("{}/{}", part(&meta.namespace), part(&meta.name)))
+    }
+
     /// Returns the uid of the PluginHost's object; empty if it is not there.
     #[must_use]
     pub fn host_uid(&self) -> &str {

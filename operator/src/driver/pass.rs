@@ -68,7 +68,7 @@ pub async fn pass(tools: &Tools, host: &HostKey, memory: &mut Memory) -> Result<
         false => composed,
     };
     let unwritten = report::write(tools, host, &observed, memory, composed).await;
-    persist::clean_up(world, host, &observed.view, memory).await;
+    persist::clean_up(world, host, &observed, memory).await;
     let next = decision.plan.next_deadline.into_iter().chain(memory.recovery.deadline()).chain(unwritten);
     Ok(Outcome::Wait(next.min()))
 }

@@ -1,6 +1,10 @@
 //! Fourth step: what must outlive this process is stored before anyone is told. I/O: writes.
 
-use super::{catalog::Catalog, memory::Memory, observe::Observed};
+use super::{
+    catalog::{self, Catalog},
+    memory::Memory,
+    observe::Observed,
+};
 use crate::{
     host::HostKey,
     world::{Revision, View, World, WriteError},
@@ -35,10 +39,11 @@ pub async fn save_revisions(
     let wanted = unsaved(&observed.view, state, &memory.known).into_iter();
     let wanted: Vec<_> =
         wanted.filter(|r| !memory.saved.contains_key(&r.id) && !memory.unstored.contains_key(&r.id)).cloned().collect();
+    let Some(owner) = &observed.view.host else { return false };
     let mut any = false;
     for revision in wanted {
         let Some(entry) = catalog.entries.get(&revision.plugin) else { continue };
-        match world.save_revision(host, &entry.object, &revision).await {
+        match world.save_revision(owner, &entry.object, &revision).await {
             Ok(()) => drop(memory.saved.insert(revision.id.clone(), now)),
             // A revision that runs already stays, and is tried again.
             Err(error) if in_use(&memory.state).any(|id| *id == revision.id) => {
@@ -71,8 +76,9 @@ pub async fn save_rollout(
 
 /// Removes revisions beyond the history, and finalizers that an earlier version of the operator set. What fails is tried
 /// again in a later pass.
-pub async fn clean_up(world: &dyn World, host: &HostKey, view: &View, memory: &mut Memory) {
-    for id in superfluous(view, &memory.state) {
+pub async fn clean_up(world: &dyn World, host: &HostKey, observed: &Observed, memory: &mut Memory) {
+    let view = &observed.view;
+    for id in superfluous(observed, &memory.state) {
         match world.delete_revision(host, &id).await {
             Ok(()) => drop(memory.known.remove(&id)),
             Err(error) => tracing::debug!(%host, %error, "a revision is still there"),
@@ -98,14 +104,23 @@ fn in_use(state: &State) -> impl Iterator<Item = &RevisionId> {
     sets.flat_map(BTreeMap::values).chain(state.failed.values().map(|f| &f.revision))
 }
 
-fn superfluous(view: &View, state: &State) -> Vec<RevisionId> {
+/// Lists those that are too many, and those of plugins that are gone, but for what an instance still runs. What cannot be
+/// read may be any plugin.
+fn superfluous(observed: &Observed, state: &State) -> Vec<RevisionId> {
+    let view = &observed.view;
+    let reported = observed.attached.iter().flat_map(|instance| &instance.report.plugins);
+    let run: BTreeSet<&str> = reported.map(|plugin| plugin.revision.as_str()).collect();
     let used: BTreeSet<&RevisionId> = in_use(state).collect();
+    let (present, _) = catalog::by_name(view);
+    let is_gone = |plugin: &str| view.unreadable.is_empty() && !present.contains_key(plugin);
     let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
     let newest_first = view.revisions.iter().rev();
     let too_many = newest_first.filter(|revision| {
         let count = kept.entry(&revision.plugin).or_default();
         *count += 1;
-        *count > HISTORY && !used.contains(&revision.id)
+        (*count > HISTORY || is_gone(&revision.plugin))
+            && !used.contains(&revision.id)
+            && !run.contains(revision.id.0.as_str())
     });
     too_many.map(|revision| revision.id.clone()).collect()
 }
@@ -127,8 +142,10 @@ mod tests {
         let numbered = |n: i64| Revision { id: RevisionId(format!("a-{n}")), number: n, ..Revision::clone(made) };
         observed.view.revisions = (0..13).map(|n| Arc::new(numbered(n))).collect();
         let stable = Some([("a".to_owned(), RevisionId("a-0".into()))].into());
-        let gone = superfluous(&observed.view, &State { stable, ..State::default() });
-        assert_eq!(gone, [RevisionId("a-2".into()), RevisionId("a-1".into())]);
+        let left = Revision { id: RevisionId("b-1".into()), plugin: "b".into(), ..numbered(1) };
+        observed.view.revisions.insert(0, Arc::new(left));
+        let gone = superfluous(&observed, &State { stable, ..State::default() });
+        assert_eq!(gone, ["a-2", "a-1", "b-1"].map(|id| RevisionId(id.into())));
     }
 
     #[test]

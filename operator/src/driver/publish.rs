@@ -16,7 +16,6 @@ use crate::{
     host::HostKey,
     world::{Content, Revision},
 };
-use kube::core::ObjectMeta;
 use rockstar_core::{
     assignment::Policies,
     config,
@@ -27,11 +26,14 @@ use rockstar_core::{
 };
 use rockstar_crds::{PluginHostSpec, host::Sandbox, names};
 use rockstar_proto::{
-    control::{Assignment as Told, RevisionBody},
+    control::{Allowed, Assignment as Told, Report, RevisionBody},
     types,
 };
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Hands each instance its snapshot.
 pub fn publish(
@@ -61,12 +63,17 @@ pub fn publications(
     memory: &mut Memory,
 ) -> BTreeMap<String, Arc<Publication>> {
     let mut press = Press { observed, settings, catalog, memory, told: BTreeMap::new(), bodies: BTreeMap::new() };
+    let reports: BTreeMap<&str, &Report> = observed.attached.iter().map(|a| (a.uid.as_str(), &*a.report)).collect();
     let mut made: Vec<(Assignment, Arc<Publication>)> = Vec::new();
     let mut by_instance = BTreeMap::new();
     for (uid, assignment) in assignments {
-        let same = made.iter().find(|(other, _)| says_the_same(other, assignment)).map(|(_, p)| Arc::clone(p));
+        let leaving = press.leaving(reports.get(uid.as_str()).copied(), &assignment.target);
+        let is_same = |(other, made): &&(Assignment, Arc<Publication>)| {
+            says_the_same(other, assignment) && made.leaving == leaving
+        };
+        let same = made.iter().find(is_same).map(|(_, p)| Arc::clone(p));
         let publication = same.unwrap_or_else(|| {
-            let publication = press.print(assignment);
+            let publication = press.print(assignment, leaving);
             made.push((assignment.clone(), Arc::clone(&publication)));
             publication
         });
@@ -99,27 +106,34 @@ struct Press<'a> {
 }
 
 impl Press<'_> {
-    fn print(&mut self, assignment: &Assignment) -> Arc<Publication> {
+    fn print(&mut self, assignment: &Assignment, leaving: Vec<Allowed>) -> Arc<Publication> {
         let object = &self.observed.view.host;
         let spec = object.as_ref().map(|host| &host.spec);
-        let name = |meta: &ObjectMeta| {
-            let part = |part: &Option<String>| part.clone().unwrap_or_default();
-            format!("{}/{}", part(&meta.namespace), part(&meta.name))
-        };
         let publication = Publication {
             host_uid: self.observed.host_uid().to_owned(),
-            host: object.as_ref().map(|host| name(&host.metadata)).unwrap_or_default(),
+            host: self.observed.host_name().unwrap_or_default(),
             plan_generation: u64::try_from(assignment.generation).unwrap_or_default(),
             framework_version: self.settings.framework.to_string(),
             sandbox: sandbox(spec.map(PluginHostSpec::sandbox).unwrap_or_default()).to_owned(),
             first_set: self.memory.state.stable.is_none(),
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),
+            leaving,
             bodies: self.bodies_of([&assignment.target, &assignment.fallback]),
             backends: spec.and_then(|spec| backends::told(spec, &self.observed.values)),
         };
         let same = self.memory.publications.iter().find(|old| ***old == publication);
         same.map_or_else(|| Arc::new(publication), Arc::clone)
+    }
+
+    /// Lists what an instance has of plugins that its target does not name, although the spec still does.
+    fn leaving(&self, report: Option<&Report>, target: &Set) -> Vec<Allowed> {
+        let reported: BTreeSet<&String> = report.iter().flat_map(|r| &r.plugins).map(|state| &state.plugin).collect();
+        let left = reported.into_iter().filter(|plugin| !target.contains_key(*plugin));
+        let wanted = left.filter_map(|plugin| self.catalog.entries.get(plugin)).filter(|entry| entry.is_wanted());
+        let allowed =
+            |entry: &Entry| Allowed { plugin: entry.name.clone(), permissions: self.permissions(entry, None) };
+        wanted.map(allowed).collect()
     }
 
     fn set(&mut self, set: &Set) -> Vec<Told> {
@@ -282,6 +296,7 @@ mod tests {
     };
     use crate::world::ValueRef;
     use rockstar_crds::plugin::KeyRef;
+    use rockstar_proto::control::PluginState;
     use serde_json::json;
 
     fn printed(observed: &Observed, memory: &mut Memory) -> BTreeMap<String, Arc<Publication>> {
@@ -295,6 +310,28 @@ mod tests {
 
     fn level(told: &Told) -> Value {
         told.config.as_ref().unwrap().to_json().get("level").cloned().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_the_target_does_not_name_leaves_in_order_unless_it_was_taken_away() {
+        let mut observed = observed([plugin("auth", "1.0.0", json!({})), plugin("off", "1.0.0", json!({}))]);
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        let state = |plugin: &str| PluginState { plugin: plugin.into(), ..PluginState::default() };
+        let report = Report {
+            plugins: ["auth", "off", "gone"].map(state).into(),
+            ..Report::clone(&observed.attached[0].report)
+        };
+        observed.attached[0].report = Arc::new(report);
+        let pass = pass(&observed, &mut memory);
+        let mut assignments = pass.decision.plan.assignments.clone();
+        let told = assignments.get_mut("web-1").unwrap();
+        told.target = Arc::new(
+            told.target.iter().filter(|(name, _)| *name == "auth").map(|(n, r)| (n.clone(), r.clone())).collect(),
+        );
+        let made = publications(&observed, &pass.settings, &pass.catalog, &assignments, &mut memory);
+        let leaving: Vec<_> = made["web-1"].leaving.iter().map(|left| left.plugin.as_str()).collect();
+        assert_eq!(leaving, ["off"]);
     }
 
     #[test]

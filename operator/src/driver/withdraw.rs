@@ -115,8 +115,10 @@ impl Allowance {
     }
 
     fn withdrawal(&self, instance: &Attached) -> Withdraw {
-        let told = instance.told.iter().flat_map(|publication| &publication.target);
-        let told: BTreeMap<&String, &Vec<String>> = told.map(|a| (&a.plugin, &a.permissions)).collect();
+        let told = || instance.told.iter().map(|publication| &**publication);
+        let target = told().flat_map(|told| &told.target).map(|given| (&given.plugin, &given.permissions));
+        let leaving = told().flat_map(|told| &told.leaving).map(|given| (&given.plugin, &given.permissions));
+        let told: BTreeMap<&String, &Vec<String>> = leaving.chain(target).collect();
         let reported = instance.report.plugins.iter().map(|state| &state.plugin);
         let names: BTreeSet<&String> = reported.chain(told.keys().copied()).collect();
         let may_have = |plugin: &String, permission: &str| {

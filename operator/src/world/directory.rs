@@ -15,6 +15,7 @@ use crate::{
     host::{Bells, HostKey},
 };
 use async_trait::async_trait;
+use kube::ResourceExt;
 use parking_lot::RwLock;
 use rockstar_core::{revision::RevisionId, rollout::State};
 use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus};
@@ -134,9 +135,9 @@ impl World for Directory {
         self.write(|store| store.save_rollout(host, expected, new))
     }
 
-    async fn save_revision(&self, host: &HostKey, _: &Plugin, revision: &Revision) -> Result<(), WriteError> {
+    async fn save_revision(&self, host: &PluginHost, _: &Plugin, revision: &Revision) -> Result<(), WriteError> {
         self.write(|store| {
-            store.save_revision(&host.namespace, revision.clone());
+            store.save_revision(&host.namespace().unwrap_or_default(), revision.clone());
             Ok(())
         })
     }

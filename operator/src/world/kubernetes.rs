@@ -186,8 +186,8 @@ impl World for Kubernetes {
         self.writer.save_rollout(host, expected, new).await
     }
 
-    async fn save_revision(&self, _: &HostKey, owner: &Plugin, revision: &Revision) -> Result<(), WriteError> {
-        self.writer.save_revision(owner, revision).await
+    async fn save_revision(&self, host: &PluginHost, plugin: &Plugin, revision: &Revision) -> Result<(), WriteError> {
+        self.writer.save_revision(host, plugin, revision).await
     }
 
     async fn delete_revision(&self, host: &HostKey, id: &RevisionId) -> Result<(), WriteError> {

@@ -277,6 +277,9 @@ pub struct Snapshot {
     /// the host has no stable set yet: a failed Closed plugin keeps the instance from being ready
     #[prost(bool, tag = "10")]
     pub first_set: bool,
+    /// Plugins that the target does not name and nobody took away: they leave in order, together with what requires them.
+    #[prost(message, repeated, tag = "11")]
+    pub leaving: ::prost::alloc::vec::Vec<Allowed>,
 }
 /// Engines behind what plugins use, by address with credentials; "" = embedded in the sidecar.
 #[derive(Clone, PartialEq, ::prost::Message)]

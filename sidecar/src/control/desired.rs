@@ -3,7 +3,7 @@
 use super::ledger::Ledger;
 use crate::{
     configuration::Configuration,
-    manager::{Allowed, Desired, HeldBack, Newcomers, Unknown},
+    manager::{Allowed, AllowedPlugin, Desired, HeldBack, Newcomers, Unknown},
     target::Target,
 };
 use rockstar_core::{
@@ -103,18 +103,27 @@ pub fn cut(mut snapshot: Snapshot, withdraw: &Withdraw) -> Snapshot {
     let stays = |told: &Told| !withdraw.plugins.contains(&told.plugin);
     snapshot.target.retain(stays);
     snapshot.fallback.retain(stays);
-    for told in snapshot.target.iter_mut().chain(&mut snapshot.fallback) {
-        for allowed in withdraw.permissions.iter().filter(|allowed| allowed.plugin == told.plugin) {
-            told.permissions.retain(|name| allowed.permissions.contains(name));
+    snapshot.leaving.retain(|left| !withdraw.plugins.contains(&left.plugin));
+    let told = snapshot.target.iter_mut().chain(&mut snapshot.fallback);
+    let told = told.map(|told| (&told.plugin, &mut told.permissions));
+    let left = snapshot.leaving.iter_mut().map(|left| (&left.plugin, &mut left.permissions));
+    for (plugin, permissions) in told.chain(left) {
+        for allowed in withdraw.permissions.iter().filter(|allowed| allowed.plugin == *plugin) {
+            permissions.retain(|name| allowed.permissions.contains(name));
         }
     }
     with_bodies(snapshot, None)
 }
 
-/// What plugins may be here and use: all that the snapshot allows any revision of those in its target.
+/// What plugins may be here and use: all that the snapshot allows any revision of those in its target, and those that leave
+/// in order until they have left.
 #[must_use]
 pub fn allowance(snapshot: &Snapshot) -> Allowed {
     let mut allowed: Allowed = snapshot.target.iter().map(|told| (told.plugin.clone(), <_>::default())).collect();
+    for left in &snapshot.leaving {
+        let plugin: &mut AllowedPlugin = allowed.entry(left.plugin.clone()).or_default();
+        plugin.permissions.extend(permissions(&left.permissions));
+    }
     for told in snapshot.target.iter().chain(&snapshot.fallback) {
         if let Some(plugin) = allowed.get_mut(&told.plugin) {
             plugin.permissions.extend(permissions(&told.permissions));
@@ -546,6 +555,22 @@ pub(super) mod tests {
         let nothing =
             Withdraw { plugins: vec!["x".into()], permissions: vec![allowed("a", &["cache", "teleport", "exec"])] };
         assert_eq!(super::cut(told.clone(), &nothing), told);
+    }
+
+    #[test]
+    fn what_leaves_in_order_may_stay_until_then_but_never_start() {
+        let left = |names: &[&str]| Allowed {
+            plugin: "b".into(),
+            permissions: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let told = Snapshot { leaving: vec![left(&["cache", "network"])], ..snapshot(&["a-1"], &["a-1"], &["a-1"]) };
+        let allowed = allowance(&told);
+        assert_eq!(allowed["b"].permissions, Permissions::from([Permission::Cache, Permission::Network]));
+        assert!(allowed["b"].revisions.is_empty() && !allowed["a"].revisions.is_empty());
+        let less = Withdraw { plugins: vec![], permissions: vec![left(&["cache"])] };
+        assert_eq!(allowance(&cut(told.clone(), &less))["b"].permissions, Permissions::from([Permission::Cache]));
+        let gone = Withdraw { plugins: vec!["b".into()], permissions: vec![] };
+        assert!(!allowance(&cut(told, &gone)).contains_key("b"));
     }
 
     #[test]

@@ -143,6 +143,7 @@ impl Manager {
     fn set_rules(&self, desired: &Desired) {
         *self.newcomers.lock() = desired.newcomers;
         self.stable.lock().clone_from(&desired.stable);
+        self.fallback.lock().clone_from(&desired.fallback);
         for plugin in self.all().values().filter(|plugin| plugin.slot().state().missing) {
             self.note_missing(plugin);
         }

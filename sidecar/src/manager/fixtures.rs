@@ -20,6 +20,11 @@ pub(super) fn requiring(revision: &str, plugins: &[&str]) -> Target {
     target_with(revision, &plugins.iter().map(need).collect())
 }
 
+/// Makes one that requires a version of another plugin.
+pub(super) fn requiring_version(revision: &str, plugin: &str, version: &str) -> Target {
+    target_with(revision, &json!([{"name": plugin, "version": version}]))
+}
+
 pub(super) fn stable(revision: &str) -> Target {
     Target { stable: true, ..target(revision) }
 }

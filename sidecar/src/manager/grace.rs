@@ -4,7 +4,7 @@ use super::{
     Manager, Verdict,
     back::Returning,
     plugin::{Plugin, Work},
-    probation::{ProbationId, Standing},
+    probation::{ProbationId, Standing, Surroundings},
     rollback::GroupFailure,
 };
 use rockstar_core::duration;
@@ -53,7 +53,8 @@ impl Manager {
     /// Takes a group back of which one member crashed in its grace period, and with it what began on top of it.
     pub(super) async fn roll_back(&self, id: ProbationId, failed: &GroupFailure) {
         let mut locks = self.lock_concerned(id).await;
-        let returns = self.probations.lock().roll_back(id, &standing(&locks));
+        let surroundings = Surroundings { running: self.running_targets(), fallback: self.fallback.lock().clone() };
+        let returns = self.probations.lock().roll_back(id, &standing(&locks), &surroundings);
         let returning = returns.into_iter().filter_map(|way| {
             let (plugin, mut work) = locks.remove(&way.plugin)?;
             work.leave_probation();

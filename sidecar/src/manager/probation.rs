@@ -52,6 +52,43 @@ pub struct Standing {
     pub current: Option<Target>,
 }
 
+/// What a rollback has to fit.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// What runs of each plugin.
+    pub running: BTreeMap<String, Target>,
+    /// The stable version of each plugin.
+    pub fallback: BTreeMap<String, Target>,
+}
+
+impl Surroundings {
+    /// Gives a member its stable version, else nothing, where its version before would not fit what runs beside it then.
+    fn fit(&self, returns: &mut [Return]) {
+        while let Some(at) = (0..returns.len()).find(|at| !self.fits(&returns[*at], returns)) {
+            let misfit = &mut returns[at];
+            let stable =
+                self.fallback.get(&misfit.plugin).filter(|_| misfit.previous.as_ref().is_some_and(|p| !p.stable));
+            (misfit.previous, misfit.rejoins) = (stable.cloned(), None);
+        }
+    }
+
+    /// Tells whether the version before accepts the versions of all that it depends on. What is not there fits: it was taken
+    /// away, and those that require it keep running.
+    fn fits(&self, member: &Return, returns: &[Return]) -> bool {
+        let beside = |plugin: &str| match returns.iter().find(|other| other.plugin == plugin) {
+            Some(other) => other.previous.as_ref(),
+            None => self.running.get(plugin),
+        };
+        let needs = member.previous.iter().flat_map(|previous| &previous.body.manifest.dependencies);
+        needs.into_iter().all(|need| beside(&need.name).is_none_or(|found| accepts(need, found)))
+    }
+}
+
+/// Tells whether a dependency's constraint admits the version of a target.
+pub(super) fn accepts(need: &Dependency, found: &Target) -> bool {
+    need.constraint().is_ok_and(|constraint| constraint.matches(&found.body.manifest.version))
+}
+
 /// The probations of an instance.
 #[derive(Debug, Default)]
 pub struct Probations {
@@ -89,8 +126,7 @@ impl Probations {
         let others = needs.filter(|need| !members.iter().any(|member| member.plugin == need.name));
         let held_by = |need: &Dependency| {
             let (id, provider) = self.newest_of(running.get(&need.name)?)?;
-            let fits = |previous: &Target| need.constraint().is_ok_and(|c| c.matches(&previous.body.manifest.version));
-            let is_met_without = provider.previous.as_ref().map_or(need.optional, fits);
+            let is_met_without = provider.previous.as_ref().map_or(need.optional, |previous| accepts(need, previous));
             (!is_met_without).then_some(id)
         };
         others.filter_map(held_by).collect()
@@ -165,16 +201,23 @@ impl Probations {
     }
 
     /// Ends a probation in which a member failed, with those that began on top of it. Says what each plugin returns to, by
-    /// where it stands now. Members that moved on without a probation stay.
-    pub fn roll_back(&mut self, id: ProbationId, standing: &BTreeMap<String, Standing>) -> Vec<Return> {
+    /// where it stands now. Members that moved on without a probation stay, and what does not fit them does not come back.
+    pub fn roll_back(
+        &mut self,
+        id: ProbationId,
+        standing: &BTreeMap<String, Standing>,
+        rest: &Surroundings,
+    ) -> Vec<Return> {
         let family = self.family(id);
         let mut seen = BTreeSet::new();
         // Whoever moved twice goes back to what it had before the first move.
         let first = self.members(&family).filter(|member| seen.insert(member.plugin.as_str()));
-        let returns = first.filter_map(|member| self.returns(member, &family, standing.get(&member.plugin)?)).collect();
+        let returns = first.filter_map(|member| self.returns(member, &family, standing.get(&member.plugin)?));
+        let mut returns: Vec<Return> = returns.collect();
         for id in family {
             self.table.remove(&id);
         }
+        rest.fit(&mut returns);
         returns
     }
 
@@ -205,7 +248,7 @@ impl Probations {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{requiring, revision, stable, target};
+    use super::super::fixtures::{requiring, requiring_version, revision, stable, target};
     use super::*;
 
     /// An instance with its probations, as its manager holds it.
@@ -213,6 +256,7 @@ mod tests {
     struct Instance {
         probations: Probations,
         standing: BTreeMap<String, Standing>,
+        fallback: BTreeMap<String, Target>,
     }
 
     impl Instance {
@@ -252,7 +296,8 @@ mod tests {
 
         /// Says "a-2 a-1" where a-2 goes back to a-1, and what it rejoins.
         fn rolls_back(&mut self, id: ProbationId) -> Vec<(String, Option<ProbationId>)> {
-            let returns = self.probations.roll_back(id, &self.standing);
+            let surroundings = Surroundings { running: self.running(), fallback: self.fallback.clone() };
+            let returns = self.probations.roll_back(id, &self.standing, &surroundings);
             let told = |way: Return| {
                 let from_to = format!("{} {}", revision(way.target.as_ref()), revision(way.previous.as_ref()));
                 (from_to, way.rejoins.filter(|id| self.probations.is_open(*id)))
@@ -359,7 +404,7 @@ mod tests {
         for plugin in ["a", "b"] {
             instance.standing.get_mut(plugin).unwrap().current = Some(stable(&format!("{plugin}-2")));
         }
-        let returns = instance.probations.roll_back(id, &instance.standing);
+        let returns = instance.probations.roll_back(id, &instance.standing, &Surroundings::default());
         assert!(returns.iter().all(|way| way.target.as_ref().is_some_and(|target| target.stable)));
         let previous: Vec<_> = returns.iter().map(|way| revision(way.previous.as_ref())).collect();
         assert_eq!(previous, ["a-1", "b-2"], "nothing else may take the place of b");
@@ -371,6 +416,22 @@ mod tests {
         let id = instance.moves(&[("a-1", "a-2"), ("b-1", "b-2")]);
         instance.becomes(stable("b-3"));
         assert_eq!(instance.rolls_back(id), alone(&["a-2 a-1"]));
+    }
+
+    #[test]
+    fn what_does_not_fit_what_moved_on_does_not_come_back() {
+        for (stable_a, back) in [(None, "a-3 "), (Some("a-1"), "a-3 a-1")] {
+            let mut instance = Instance::default();
+            instance.moves(&[("b-1", "b-2")]);
+            let a_2 = || requiring_version("a-2", "b", "=2.0.0");
+            instance.standing.insert("a".into(), Standing { probation: None, current: Some(a_2()) });
+            let member = Member { plugin: "a".into(), target: Some(target("a-3")), previous: Some(a_2()), base: None };
+            let id = instance.probations.open(vec![member], &instance.running());
+            instance.standing.insert("a".into(), Standing { probation: Some(id), current: Some(target("a-3")) });
+            instance.becomes(stable("b-1"));
+            instance.fallback.extend(stable_a.map(|revision| ("a".to_owned(), stable(revision))));
+            assert_eq!(instance.rolls_back(id), alone(&[back]));
+        }
     }
 
     #[test]

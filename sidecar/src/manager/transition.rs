@@ -7,11 +7,12 @@
 
 use super::{
     apply::{Desired, GroupOutcome, GroupResult},
-    probation::{self, ProbationId},
+    probation::{self, ProbationId, accepts},
     rollback::{GroupFailure, Return},
+    serve::OVERTAKEN,
 };
 use crate::{
-    failure::Failure,
+    failure::{Failure, Step},
     target::{self, Target},
 };
 use rockstar_core::resolve::{self, Set};
@@ -224,6 +225,32 @@ impl Transition {
         self.failures.entry(group).or_insert(GroupFailure { plugin, failure });
     }
 
+    /// Fails members that do not accept the version of what would run beside them: it went back after it was planned.
+    pub fn fail_misfits(&mut self, running: &BTreeMap<String, Target>) {
+        while let Some((at, text)) = (0..self.members.len()).find_map(|at| Some((at, self.misfit(at, running)?))) {
+            self.fail(at, Failure::environment(Step::Load, OVERTAKEN, text));
+        }
+    }
+
+    fn misfit(&self, index: usize, running: &BTreeMap<String, Target>) -> Option<String> {
+        let new = self.members[index].new.as_ref().filter(|_| self.is_going(index))?;
+        let mut needs = new.body.manifest.dependencies.iter();
+        needs.find_map(|need| {
+            let found = self.beside(&need.name, running).filter(|found| !accepts(need, found))?;
+            Some(format!("it does not accept '{}' v{}, which went back meanwhile", need.name, found.version()))
+        })
+    }
+
+    /// What will run of a plugin by what is known.
+    fn beside<'a>(&'a self, plugin: &str, running: &'a BTreeMap<String, Target>) -> Option<&'a Target> {
+        match self.members.iter().find(|member| member.plugin == plugin) {
+            Some(member) if member.fate == Fate::Going => member.new.as_ref(),
+            Some(member) if member.fate == Fate::RolledBack => member.previous.as_ref(),
+            Some(_) => None,
+            None => running.get(plugin),
+        }
+    }
+
     /// Collects the member and those of its group that require it, directly or not.
     fn with_dependents(&self, index: usize) -> BTreeSet<usize> {
         let group = self.members[index].group;
@@ -289,9 +316,9 @@ impl NewProbation {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{requiring, revision, stable, target};
+    use super::super::fixtures::{requiring, requiring_version, revision, stable, target};
     use super::*;
-    use crate::failure::{Class, Step};
+    use crate::failure::Class;
     use rockstar_core::permission::Permission;
 
     /// A member of the first group that moves to `new`; `current` is empty where nothing runs.
@@ -345,6 +372,27 @@ mod tests {
         let waiting =
             GroupOutcome::Waiting("b".into(), Failure::environment(Step::Load, "RegistryUnavailable", "away"));
         assert_eq!(outcomes.collect::<Vec<_>>(), [(2, waiting), (1, GroupOutcome::Applied)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_what_went_back_meanwhile_fails_by_nobody_s_fault() {
+        let d = || requiring_version("d-2", "c", "=2.0.0");
+        let running = |c: &str| BTreeMap::from([("c".to_owned(), target(c))]);
+        for (found, fate) in [("c-2", Fate::Going), ("c-1", Fate::RolledBack)] {
+            let mut transition = Transition::new(vec![member(d(), "d-1")]);
+            transition.fail_misfits(&running(found));
+            assert_eq!(fates(&transition), [fate]);
+        }
+        let mut lone = Transition::new(vec![member(d(), "")]);
+        lone.fail_misfits(&BTreeMap::new());
+        assert_eq!(fates(&lone), [Fate::Going], "what was taken away is no misfit");
+        // Another group of the same transition goes back, and this one with it.
+        let other = Member { group: 1, ..member(target("c-2"), "c-1") };
+        let mut both = Transition::new(vec![other, member(d(), "d-1")]);
+        both.fail(0, failure());
+        both.fail_misfits(&running("c-1"));
+        assert_eq!(fates(&both), [Fate::RolledBack; 2]);
+        assert_eq!(both.failure(0).map(|failed| failed.failure.class), Some(Class::Environment));
     }
 
     #[test]

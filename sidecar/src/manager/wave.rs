@@ -74,11 +74,18 @@ impl<'a> Wave<'a> {
         self.begin();
         self.make_room();
         self.prepare().await;
+        self.fail_misfits();
         self.hold().await;
         self.stop().await;
         self.initialize().await;
         self.start().await;
+        // What others went back to while this one started counts as well.
+        self.fail_misfits();
         self.settle().await
+    }
+
+    fn fail_misfits(&mut self) {
+        self.transition.fail_misfits(&self.manager.running_targets());
     }
 
     fn begin(&self) {

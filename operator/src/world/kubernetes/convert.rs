@@ -13,7 +13,7 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt, core::ObjectMeta};
 use rockstar_core::revision::{RevisionId, digest};
 use rockstar_crds::{
-    Plugin,
+    Plugin, PluginHost,
     names::{HOST_LABEL, PLUGIN_LABEL},
 };
 use serde::{Deserialize, Serialize};
@@ -89,20 +89,21 @@ pub(super) fn revision(stored: &ControllerRevision) -> Option<Revision> {
     Some(Revision { plugin: content.body.manifest.name.clone(), id, number: stored.revision, content })
 }
 
-/// The object in which a revision is stored; it goes with its Plugin.
+/// The object in which a revision is stored. It goes with the host, as the rollout that names it does: pods may run it after
+/// its Plugin is deleted, or made anew.
 pub(super) fn controller_revision(
-    owner: &Plugin,
+    host: &PluginHost,
+    plugin: &Plugin,
     revision: &Revision,
 ) -> Result<ControllerRevision, serde_json::Error> {
     let stored = Stored { id: revision.id.clone(), content: revision.content.clone() };
-    let labels =
-        [(HOST_LABEL.to_owned(), owner.spec.host.clone()), (PLUGIN_LABEL.to_owned(), label(&owner.name_any()))];
+    let labels = [(HOST_LABEL.to_owned(), host.name_any()), (PLUGIN_LABEL.to_owned(), label(&plugin.name_any()))];
     Ok(ControllerRevision {
         metadata: ObjectMeta {
-            name: Some(object_name(&owner.spec.host, &revision.id)),
-            namespace: owner.namespace(),
+            name: Some(object_name(&host.name_any(), &revision.id)),
+            namespace: host.namespace(),
             labels: Some(BTreeMap::from(labels)),
-            owner_references: owner.controller_owner_ref(&()).map(|r| vec![r]),
+            owner_references: host.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(RawExtension(serde_json::to_value(stored)?)),
@@ -151,6 +152,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn host() -> PluginHost {
+        serde_json::from_value(json!({
+            "apiVersion": "plugins.rockstar-framework.dev/v1alpha1", "kind": "PluginHost",
+            "metadata": {"name": "storefront", "namespace": "shop", "uid": "h"}, "spec": {"framework": {"version": "1.0.0"}},
+        }))
+        .unwrap()
+    }
+
     fn plugin() -> Plugin {
         let manifest = json!({"name": "Auth_Plugin", "version": "1.2.0", "description": "d", "author": "a"});
         let mut plugin: Plugin = serde_json::from_value(json!({
@@ -165,19 +174,20 @@ mod tests {
 
     #[test]
     fn a_revision_survives_being_stored() {
-        let owner = plugin();
+        let plugin = plugin();
         let content = Content {
-            body: owner.spec.body().unwrap(),
+            body: plugin.spec.body().unwrap(),
             config: json!({"nested": {"a": [1]}}).as_object().cloned().unwrap(),
             config_from: Vec::new(),
             pull_secret: Some("regcred".into()),
         };
         let revision =
             Revision { id: RevisionId("Auth_Plugin-0a".into()), plugin: "Auth_Plugin".into(), number: 3, content };
-        let stored = controller_revision(&owner, &revision).unwrap();
+        let stored = controller_revision(&host(), &plugin, &revision).unwrap();
         assert_eq!(stored.name_any(), object_name("storefront", &revision.id));
         assert_eq!(labelled_host(&stored.metadata), Some(HostKey::new("shop", "storefront")));
-        assert_eq!(stored.owner_references()[0].name, "auth");
+        let owner = &stored.owner_references()[0];
+        assert_eq!((owner.kind.as_str(), owner.name.as_str()), ("PluginHost", "storefront"));
         let wire = serde_json::from_value(serde_json::to_value(&stored).unwrap()).unwrap();
         assert_eq!(super::revision(&wire), Some(revision));
     }

@@ -139,19 +139,25 @@ impl Writer {
     }
 
     /// One that is there already must hold the same.
-    pub(super) async fn save_revision(&self, owner: &Plugin, revision: &Revision) -> Result<(), WriteError> {
-        let (namespace, name) =
-            (owner.namespace().unwrap_or_default(), convert::object_name(&owner.spec.host, &revision.id));
+    pub(super) async fn save_revision(
+        &self,
+        owner: &PluginHost,
+        plugin: &Plugin,
+        revision: &Revision,
+    ) -> Result<(), WriteError> {
+        let namespace = owner.namespace().unwrap_or_default();
+        let host = owner.name_any();
+        let name = convert::object_name(&host, &revision.id);
         let object = format!("ControllerRevision {namespace}/{name}");
         let refused = |cause: String| WriteError::Failed { object: object.clone(), cause };
-        let stored = convert::controller_revision(owner, revision).map_err(|e| refused(e.to_string()))?;
+        let stored = convert::controller_revision(owner, plugin, revision).map_err(|e| refused(e.to_string()))?;
         let api = self.revisions(&namespace);
         let created = call(format!("create {object}"), api.create(&PostParams::default(), &stored)).await;
         match created.map_err(|e| failed(&object, e)) {
             Ok(_) => Ok(()),
             Err(WriteError::Conflict { .. }) => {
                 let found = call(format!("read {object}"), api.get(&name)).await.map_err(|e| failed(&object, e))?;
-                if convert::holds(&found, &owner.spec.host, revision) {
+                if convert::holds(&found, &host, revision) {
                     Ok(())
                 } else {
                     Err(refused("there is one already, and it holds something else; delete it".into()))
