@@ -38,7 +38,6 @@ pub(crate) struct ApiPod {
 #[derive(Clone, Debug)]
 struct StoredRevision {
     host: String,
-    owner: String,
     revision: Arc<Revision>,
 }
 
@@ -130,9 +129,11 @@ impl Store {
         self.hosts.insert(name.to_owned(), Arc::new(host));
     }
 
+    /// Its revisions go with it.
     pub(crate) fn delete_host(&mut self, name: &str) {
         self.hosts.remove(name);
         self.rollouts.remove(name);
+        self.revisions.retain(|_, stored| stored.host != name);
     }
 
     /// Creates a Plugin, or changes its spec and annotations.
@@ -158,11 +159,8 @@ impl Store {
         self.plugins.insert(name.to_owned(), Arc::new(plugin));
     }
 
-    /// Its revisions go with it.
     pub(crate) fn delete_plugin(&mut self, name: &str) {
-        let Some(plugin) = self.plugins.remove(name) else { return };
-        let uid = plugin.metadata.uid.clone().unwrap_or_default();
-        self.revisions.retain(|_, stored| stored.owner != uid);
+        self.plugins.remove(name);
     }
 
     pub(crate) fn rollout(&self, host: &str) -> State {
@@ -321,12 +319,13 @@ impl World for Client {
         Ok(())
     }
 
-    async fn save_revision(&self, host: &HostKey, owner: &Plugin, revision: &Revision) -> Result<(), WriteError> {
+    async fn save_revision(&self, host: &PluginHost, _: &Plugin, revision: &Revision) -> Result<(), WriteError> {
         let mut store = self.0.lock();
         store.check(name_of(Writes::Revision), &format!("ControllerRevision {}", revision.id))?;
-        let uid = owner.metadata.uid.clone().unwrap_or_default();
-        let stored = StoredRevision { host: owner.spec.host.clone(), owner: uid, revision: Arc::new(revision.clone()) };
-        store.revisions.entry(object_name(host, &revision.id)).or_insert(stored);
+        let host = host.metadata.name.clone().unwrap_or_default();
+        let name = object_name(&HostKey::new(NAMESPACE, &host), &revision.id);
+        let stored = StoredRevision { host, revision: Arc::new(revision.clone()) };
+        store.revisions.entry(name).or_insert(stored);
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use crate::{
 const REST: i64 = 2_400;
 const CONVERGENCE: i64 = 2_400;
 const RESTART: i64 = 120;
+/// A leader that has just begun takes up what is asked of it after so long at most.
+const RECOVERY: i64 = 40;
 
 /// Counts of one or more histories.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +44,7 @@ async fn end(simulation: &mut Simulation) -> Result<(), Violation> {
     simulation.calm();
     until(simulation, REST, "comes to rest", Simulation::restless).await?;
     simulation.heal();
-    simulation.run(5_000).await?;
+    simulation.run(RECOVERY * 1_000).await?;
     until(simulation, CONVERGENCE, "converges", Simulation::unconverged).await?;
     until(simulation, REST, "comes to rest", Simulation::restless).await?;
     simulation.take(&Step::Wait(60)).await?;

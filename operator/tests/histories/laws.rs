@@ -9,7 +9,11 @@ use crate::{
 use rockstar_core::{permission::Permission, rollout::State};
 use rockstar_crds::{Plugin, PluginStatus};
 use rockstar_operator::{host::HostKey, world::PodPhase};
-use std::{collections::BTreeMap, fmt};
+use rockstar_sidecar::target::Target;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// What is shown may be behind the truth by so much.
 const LAG: i64 = 5_000;
@@ -53,6 +57,10 @@ pub(crate) struct Laws {
     allowed: BTreeMap<&'static str, Vec<(i64, Allowed)>>,
     /// By host: plugins that are gone from the spec, since when.
     taken: BTreeMap<(String, String), i64>,
+    /// By host: when a plugin was gone from the spec last.
+    gone: BTreeMap<(String, String), i64>,
+    /// By pod and revision: required plugins that were taken away beside it.
+    lone: BTreeSet<(String, String, String)>,
     forbidden_at: i64,
     last_step: i64,
     looked_at: i64,
@@ -60,6 +68,15 @@ pub(crate) struct Laws {
     pub(crate) frozen: bool,
     pub(crate) promotions: usize,
     pub(crate) condemnations: usize,
+}
+
+/// A dependency that nothing meets.
+#[derive(Debug)]
+struct Unmet {
+    dependent: String,
+    plugin: String,
+    is_taken_away: bool,
+    text: String,
 }
 
 impl Laws {
@@ -76,6 +93,17 @@ impl Laws {
 fn runs_up<'a>(pod: &'a Pod, plugin: &str) -> Option<&'a str> {
     let slot = pod.sidecar.process.as_ref()?.slots.get(plugin)?;
     slot.current.as_ref().filter(|_| slot.status == Status::Running).map(revision_of)
+}
+
+/// What a pod runs, for a trace.
+fn runs(pod: &Pod) -> String {
+    let slots = pod.sidecar.process.iter().flat_map(|p| &p.slots);
+    let shown = slots.map(|(name, slot)| {
+        let current =
+            slot.current.as_ref().map_or_else(|| format!("{name} nothing"), |t| format!("{name} {}", t.version()));
+        format!("; {current} {:?}", slot.status)
+    });
+    shown.collect()
 }
 
 /// It runs a revision that it has not proven.
@@ -113,7 +141,7 @@ impl Simulation {
             happened.extend(news.into_iter().map(|h| (pod.uid.clone(), h)));
         }
         for (uid, what) in happened {
-            self.log(|| format!("{uid} {what:?}"));
+            self.log(|| format!("{uid} {what:?}{}", self.pods.get(&uid).map(runs).unwrap_or_default()));
             match what {
                 Happened::Proved { revision } => {
                     if let Some(pod) = self.pods.get_mut(&uid) {
@@ -174,7 +202,8 @@ impl Simulation {
         let again = !pod.sidecar.truth.began.insert(revision.to_owned());
         let Some(pod) = self.pods.get(uid) else { return Ok(()) };
         let state = self.store.lock().rollout(&pod.host);
-        if again || !pod.sidecar.served() || state.stable.is_none() {
+        // One that is on its way out counts for nothing any more.
+        if again || !lives(pod) || !pod.sidecar.served() || state.stable.is_none() {
             return Ok(());
         }
         let is_in_flight = |p: &&&Pod| on_trial(p).next().is_some();
@@ -229,37 +258,70 @@ impl Simulation {
 
     // ---- Constraints ----
 
-    /// In what runs, dependencies are met: those on something that was taken away excepted.
-    fn check_constraints(&self, uid: &str) -> Result<(), Violation> {
-        let Some(pod) = self.pods.get(uid) else { return Ok(()) };
-        let Some(process) = &pod.sidecar.process else { return Ok(()) };
-        let running: BTreeMap<&str, _> =
-            process.slots.iter().filter_map(|(n, s)| Some((n.as_str(), s.current.as_ref()?))).collect();
-        for (name, target) in &running {
-            for need in &target.body.manifest.dependencies {
-                let Ok(constraint) = need.constraint() else { continue };
-                let broken = match running.get(need.name.as_str()) {
-                    Some(other) => !constraint.matches(&other.body.manifest.version),
-                    None => !need.optional && self.is_to_run(&pod.host, &need.name, target.stable),
-                };
-                if broken {
-                    let found = running.get(need.name.as_str()).map_or_else(|| "nothing".to_owned(), |t| t.version());
-                    let text = format!("{}: {name} {} beside {} {found}", pod.name, target.version(), need.name);
-                    return Err(self.violation("constraint", text));
-                }
+    /// In what runs, dependencies are met: those on something that was taken away excepted, also once what ran without it
+    /// comes back.
+    fn check_constraints(&mut self, uid: &str) -> Result<(), Violation> {
+        for unmet in self.unmet(uid) {
+            let lone = (uid.to_owned(), unmet.dependent, unmet.plugin);
+            if unmet.is_taken_away {
+                self.laws.lone.insert(lone);
+            } else if !self.laws.lone.contains(&lone) {
+                return Err(self.violation("constraint", unmet.text));
             }
         }
         Ok(())
     }
 
-    /// It is asked for. Beside a stable dependent it may have been taken away, and not be back.
-    fn is_to_run(&self, host: &str, plugin: &str, beside_stable: bool) -> bool {
+    fn unmet(&self, uid: &str) -> Vec<Unmet> {
+        let Some(pod) = self.pods.get(uid) else { return Vec::new() };
+        let Some(process) = &pod.sidecar.process else { return Vec::new() };
+        let running: BTreeMap<&str, _> =
+            process.slots.iter().filter_map(|(n, s)| Some((n.as_str(), s.current.as_ref()?))).collect();
+        let mut unmet = Vec::new();
+        for (name, target) in &running {
+            for need in &target.body.manifest.dependencies {
+                let (Ok(constraint), found) = (need.constraint(), running.get(need.name.as_str())) else { continue };
+                let is_met = found.map_or(need.optional, |other| constraint.matches(&other.body.manifest.version));
+                if !is_met {
+                    let beside = found.map_or_else(|| "nothing".to_owned(), |other| other.version());
+                    unmet.push(Unmet {
+                        dependent: revision_of(target).to_owned(),
+                        plugin: need.name.clone(),
+                        is_taken_away: found.is_none() && !self.is_to_run(pod, &need.name, target),
+                        text: format!("{}: {name} {} beside {} {beside}", pod.name, target.version(), need.name),
+                    });
+                }
+            }
+        }
+        unmet
+    }
+
+    /// Excuses what runs without a plugin that is being taken away.
+    pub(crate) fn note_gone(&mut self, host: &str, plugin: char) {
+        let plugin = plugin.to_string();
+        self.laws.gone.insert((host.to_owned(), plugin.clone()), self.now);
+        for pod in self.pods.values() {
+            let current = pod.sidecar.process.iter().flat_map(|p| p.slots.values()).filter_map(|s| s.current.as_ref());
+            let requires = |t: &&Target| t.body.manifest.dependencies.iter().any(|need| need.name == plugin);
+            for target in current.filter(requires) {
+                self.laws.lone.insert((pod.uid.clone(), revision_of(target).to_owned(), plugin.clone()));
+            }
+        }
+    }
+
+    /// It is asked for. Beside a dependent that is stable, or was here before, it may have been taken away, and not be back.
+    fn is_to_run(&self, pod: &Pod, plugin: &str, dependent: &Target) -> bool {
         let store = self.store.lock();
-        let is_stable = |plugin| store.rollout(host).stable.is_some_and(|stable| stable.contains_key(plugin));
-        if beside_stable && !is_stable(plugin) {
+        let is_stable = |plugin| store.rollout(&pod.host).stable.is_some_and(|stable| stable.contains_key(plugin));
+        if dependent.stable && !is_stable(plugin) {
             return false;
         }
-        let object = store.plugins.get(&format!("{host}-{plugin}"));
+        let gone = self.laws.gone.get(&(pod.host.clone(), plugin.to_owned()));
+        let slots = pod.sidecar.process.iter().flat_map(|p| p.slots.get(dependent.name()));
+        if slots.into_iter().any(|slot| gone.is_some_and(|gone| slot.since <= *gone + TAKEN)) {
+            return false;
+        }
+        let object = store.plugins.get(&format!("{}-{plugin}", pod.host));
         object.is_some_and(|p| p.spec.enabled && p.metadata.deletion_timestamp.is_none())
     }
 
@@ -466,11 +528,16 @@ impl Simulation {
                     let old = pod.sidecar.truth.served_since.is_some_and(|since| self.now - since > AWAY);
                     let (attached, lag) = match pod.sidecar.truth.attached_since {
                         Some(since) => (self.now - since > 20_000, 20_000),
-                        None => (pod.shown_ready, AWAY + 20_000),
+                        None => (pod.is_shown_ready_for(AWAY + 20_000, self.now), AWAY + 20_000),
                     };
                     if old && attached {
                         self.check_runs(pod, plugin_of(&name), &revision, &name, lag)?;
-                        self.check_configuration(pod, plugin_of(&name), &name)?;
+                        // Which configuration a pod has nobody tells yet; it follows what can be read in time.
+                        let quiet = self.now - self.laws.last_step.max(self.laws.forbidden_at) > READY;
+                        let is_read = !self.store.lock().garbled.contains(&name);
+                        if pod.is_attached() && quiet && is_read {
+                            self.check_configuration(pod, plugin_of(&name), &name)?;
+                        }
                     }
                 }
             }

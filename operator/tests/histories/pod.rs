@@ -1,6 +1,6 @@
 //! A pod: its sidecar, what its kubelet shows of it, and its stream to the operator.
 
-use crate::{api::ApiPod, operator::Replica, random::Random, sidecar::Sidecar};
+use crate::{api::ApiPod, operator::Replica, random::Random, sidecar::Sidecar, simulation::is_traced};
 use futures::FutureExt;
 use rockstar_core::{revision::RevisionId, termination::Termination};
 use rockstar_operator::{
@@ -8,7 +8,7 @@ use rockstar_operator::{
     host::HostKey,
     world::PodPhase,
 };
-use rockstar_proto::control::Report;
+use rockstar_proto::control::{Assignment, Report, ToInstance, to_instance::Message};
 use std::{collections::BTreeSet, mem};
 
 /// A kubelet shows another readiness after so long.
@@ -42,6 +42,7 @@ pub(crate) struct Pod {
     pub(crate) ends_at: Option<i64>,
     pub(crate) gone_at: Option<i64>,
     pub(crate) shown_ready: bool,
+    shown_since: i64,
     probe_at: Option<i64>,
     pub(crate) link: Option<Link>,
     pub(crate) connect_at: i64,
@@ -67,6 +68,7 @@ impl Pod {
             ends_at: None,
             gone_at: None,
             shown_ready: false,
+            shown_since: now,
             probe_at: None,
             link: None,
             connect_at: now,
@@ -138,6 +140,7 @@ impl Pod {
             self.probe_at = None;
         } else if *self.probe_at.get_or_insert(now + PROBE) <= now {
             self.shown_ready = ready;
+            self.shown_since = now;
             self.probe_at = None;
         }
     }
@@ -237,6 +240,9 @@ impl Pod {
         let Some(link) = &mut self.link else { return false };
         while let Some(letter) = link.session.mailbox.next().now_or_never() {
             let message = link.carried.encode(letter);
+            if is_traced() {
+                eprintln!("          {} hears {}", self.uid, shown(&message));
+            }
             if !self.sidecar.hear(message) {
                 return true;
             }
@@ -244,7 +250,29 @@ impl Pod {
         false
     }
 
+    /// Its kubelet has shown it as ready for longer than so.
+    pub(crate) const fn is_shown_ready_for(&self, milliseconds: i64, now: i64) -> bool {
+        self.shown_ready && now - self.shown_since > milliseconds
+    }
+
     pub(crate) fn take_happened(&mut self) -> Vec<crate::sidecar::Happened> {
         mem::take(&mut self.sidecar.happened)
+    }
+}
+
+/// A message, for a trace.
+fn shown(message: &ToInstance) -> String {
+    let names = |told: &[Assignment]| told.iter().map(|a| a.revision.clone()).collect::<Vec<_>>().join(" ");
+    match &message.message {
+        Some(Message::Snapshot(s)) => {
+            let leaving: Vec<&str> = s.leaving.iter().map(|left| left.plugin.as_str()).collect();
+            let (target, fallback) = (names(&s.target), names(&s.fallback));
+            format!("plan {} target {target}; fallback {fallback}; leaving {leaving:?}", s.plan_generation)
+        }
+        Some(Message::Withdraw(withdraw)) => format!("{withdraw:?}"),
+        Some(Message::KeepReady(keep)) => format!("{keep:?}"),
+        Some(Message::FailureSeen(_)) => "that its failures were heard".to_owned(),
+        Some(Message::Moved(_)) => "that it belongs elsewhere".to_owned(),
+        None => "nothing".to_owned(),
     }
 }

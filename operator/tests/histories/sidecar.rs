@@ -16,9 +16,9 @@ use rockstar_sidecar::{
     },
     failure::{Class, Failure, Step},
     manager::{
-        Allowed, Applied, Desired, GroupOutcome, GroupResult, Newcomers, OVERTAKEN, Verdict, WITHDRAWN,
+        Allowed, Applied, Desired, GroupOutcome, GroupResult, Newcomers, OVERTAKEN, Unknown, Verdict, WITHDRAWN,
         budget::Restart,
-        probation::{self, ProbationId, Probations, Standing},
+        probation::{self, ProbationId, Probations, Standing, Surroundings},
         rollback::{self, Exclusion, GroupFailure, Return},
         transition::{self, Fate, Member, Move, Transition},
     },
@@ -66,6 +66,10 @@ pub(crate) struct Slot {
     pub(crate) current: Option<Target>,
     pub(crate) status: Status,
     pub(crate) proven: bool,
+    /// When what runs began to.
+    pub(crate) since: i64,
+    /// Of a version that is not known.
+    failure_policy: FailurePolicy,
     probation: Option<ProbationId>,
     /// It was down when its probation ended.
     unproven: Option<probation::Member>,
@@ -78,6 +82,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    fn is_closed(&self) -> bool {
+        let target = self.current.as_ref().or(self.wanted.as_ref());
+        target.map_or(self.failure_policy, |target| target.assignment.policies.failure_policy) == FailurePolicy::Closed
+    }
+
     fn leave_probation(&mut self) {
         self.probation = None;
         self.unproven = None;
@@ -152,6 +161,9 @@ pub(crate) struct Process {
     groups: Vec<GroupState>,
     keep_ready: bool,
     newcomers: Newcomers,
+    /// Plugins with a stable version, and these as far as they are known.
+    stable: BTreeSet<String>,
+    fallback: BTreeMap<String, Target>,
     down_since: BTreeMap<String, i64>,
     /// Counts snapshots; the one that was followed last.
     newest: u64,
@@ -318,6 +330,8 @@ impl Sidecar {
             groups: Vec::new(),
             keep_ready: false,
             newcomers: Newcomers::default(),
+            stable: BTreeSet::new(),
+            fallback: BTreeMap::new(),
             down_since: BTreeMap::new(),
             newest: u64::from(self.disk.snapshot.is_some()),
             followed: 0,
@@ -361,6 +375,8 @@ impl Sidecar {
         process.host_uid.clone_from(&snapshot.host_uid);
         process.plan_generation = snapshot.plan_generation;
         process.newcomers = desired.newcomers;
+        process.stable.clone_from(&desired.stable);
+        process.fallback.clone_from(&desired.fallback);
         process.groups = process.moving(&desired);
         let plan = transition::plan(&process.running(), &desired, process.first_set_ran);
         process.adjust(&plan.staying, now);
@@ -410,6 +426,7 @@ impl Sidecar {
                 Err(failure) => self.wave().fail(index, failure),
             }
         }
+        self.fail_misfits();
         for (_, target) in self.coming() {
             let slot = self.process().slot(target.name());
             slot.status = Status::Initialized;
@@ -420,6 +437,11 @@ impl Sidecar {
         going.iter().for_each(|index| self.wave().note_stopped(*index));
         let took = if going.is_empty() { 0 } else { self.random.between(200, 1_000) };
         self.process().work = Work::Switching(now + took);
+    }
+
+    fn fail_misfits(&mut self) {
+        let running = self.process().running();
+        self.wave().fail_misfits(&running);
     }
 
     fn fetch(&self, target: &Target, now: i64, nature: &Nature) -> Result<(), Failure> {
@@ -469,6 +491,7 @@ impl Sidecar {
                 self.wave().fail(index, failure);
             }
         }
+        self.fail_misfits();
         self.settle(now, nature);
         self.happened.push(Happened::Moved);
         self.process().work = Work::Idle;
@@ -530,6 +553,7 @@ impl Sidecar {
         slot.wanted = Some(target.clone());
         slot.current = Some(target);
         slot.status = Status::Running;
+        slot.since = now;
         slot.proven = !on_trial;
         slot.again_at = None;
         slot.crash_at = crash.map(|after| now + after);
@@ -744,7 +768,8 @@ impl Sidecar {
         let Some(at) = process.crashes.iter().position(is_free) else { return false };
         let Crash { id, failed } = process.crashes.remove(at);
         let standing = process.standing();
-        let returns = process.probations.roll_back(id, &standing);
+        let surroundings = Surroundings { running: process.running(), fallback: process.fallback.clone() };
+        let returns = process.probations.roll_back(id, &standing, &surroundings);
         returns.iter().for_each(|way| process.slot(&way.plugin).leave_probation());
         if !returns.is_empty() {
             self.go_back(returns, &failed, now, nature);
@@ -811,11 +836,12 @@ impl Sidecar {
     fn down(&self) -> BTreeSet<String> {
         let Some(process) = &self.process else { return BTreeSet::new() };
         let spared = process.newcomers == Newcomers::Spared;
-        let is_down = |slot: &Slot| {
+        let is_down = |name: &String, slot: &Slot| {
             let target = slot.current.as_ref().or(slot.wanted.as_ref().filter(|wanted| !spared || wanted.stable));
-            target.is_some_and(is_closed) && slot.status != Status::Running
+            let is_wanted = target.is_some() || process.is_missing(name, slot);
+            is_wanted && slot.is_closed() && slot.status != Status::Running
         };
-        process.slots.iter().filter(|(_, slot)| is_down(slot)).map(|(name, _)| name.clone()).collect()
+        process.slots.iter().filter(|(name, slot)| is_down(name, slot)).map(|(name, _)| name.clone()).collect()
     }
 
     fn note_readiness(&mut self, now: i64) {
@@ -836,7 +862,9 @@ impl Sidecar {
     /// Without the operator's override.
     pub(crate) fn is_ready(&self, now: i64) -> bool {
         let Some(process) = &self.process else { return false };
-        process.first_set_ran && process.down_since.values().all(|since| now - since < PATIENCE)
+        let is_missing = |name: &String| process.slots.get(name).is_some_and(|slot| process.is_missing(name, slot));
+        let patience = |name: &String| if is_missing(name) { 0 } else { PATIENCE };
+        process.first_set_ran && process.down_since.iter().all(|(name, since)| now - since < patience(name))
     }
 
     /// What its kubelet is told.
@@ -955,10 +983,6 @@ const fn outcome(group: &GroupOutcome) -> Outcome {
     }
 }
 
-fn is_closed(target: &Target) -> bool {
-    target.assignment.policies.failure_policy == FailurePolicy::Closed
-}
-
 pub(crate) fn revision_of(target: &Target) -> &str {
     &target.assignment.revision.0
 }
@@ -989,6 +1013,12 @@ fn state(name: &str, slot: &Slot) -> PluginState {
 }
 
 impl Process {
+    /// It was set aside, and requests would pass by it.
+    fn is_missing(&self, name: &str, slot: &Slot) -> bool {
+        let is_required = self.newcomers == Newcomers::Required || self.stable.contains(name);
+        is_required && slot.current.is_none() && slot.status == Status::Error
+    }
+
     fn next_event(&self, now: i64) -> i64 {
         let work = match self.work {
             Work::Fetching(until) | Work::Switching(until) => until,
@@ -1008,6 +1038,8 @@ impl Process {
             current: None,
             status: Status::Loading,
             proven: false,
+            since: 0,
+            failure_policy: FailurePolicy::Open,
             probation: None,
             unproven: None,
             again_at: None,
@@ -1026,7 +1058,7 @@ impl Process {
     /// Plugins that neither run nor should leave no trace; those that are held back are shown.
     fn forget(&mut self, desired: &Desired) {
         let named = |name: &str| desired.targets.iter().any(|t| t.name() == name);
-        let held = |name: &str| desired.held_back.contains_key(name);
+        let held = |name: &str| desired.held_back.contains_key(name) || desired.unknown.contains_key(name);
         self.slots.retain(|name, slot| slot.current.is_some() || named(name) || held(name));
         for (name, (target, why)) in &desired.held_back {
             let slot = self.slot(name);
@@ -1034,6 +1066,14 @@ impl Process {
                 slot.wanted = Some(target.clone());
                 slot.status = Status::Error;
                 slot.last_error.clone_from(&why.message);
+            }
+        }
+        for (name, Unknown { assignment, .. }) in &desired.unknown {
+            let slot = self.slot(name);
+            if slot.current.is_none() {
+                slot.wanted = None;
+                slot.status = Status::Error;
+                slot.failure_policy = assignment.policies.failure_policy;
             }
         }
     }

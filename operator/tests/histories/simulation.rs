@@ -14,7 +14,11 @@ use rockstar_crds::names;
 use rockstar_operator::host::HostKey;
 use rockstar_sidecar::target::Target;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 pub(crate) const HOSTS: [&str; 2] = ["web", "api"];
 const NODES: usize = 4;
@@ -121,7 +125,7 @@ impl Simulation {
             names: 0,
             events: 0,
             passes: 0,
-            trace: std::env::var("HISTORY_TRACE").is_ok(),
+            trace: is_traced(),
         };
         simulation.store.lock().now = EPOCH;
         simulation.store.lock().apply_host(HOSTS[0], |_| {});
@@ -146,8 +150,9 @@ impl Simulation {
     /// Lets so much time pass.
     pub(crate) async fn run(&mut self, milliseconds: i64) -> Result<(), Violation> {
         let end = self.now + milliseconds;
+        // What was changed just now has rung.
+        let mut next = end.min(self.now + 1);
         while self.now < end {
-            let next = self.next_event().clamp(self.now + 1, end);
             tokio::time::advance(Duration::from_millis(u64::try_from(next - self.now).unwrap_or_default())).await;
             self.now = next;
             self.events += 1;
@@ -155,6 +160,7 @@ impl Simulation {
                 return Err(self.violation("livelock", "too many events".to_owned()));
             }
             self.tick()?;
+            next = self.next_event().clamp(self.now + 1, end.max(self.now + 1));
         }
         Ok(())
     }
@@ -394,9 +400,11 @@ impl Simulation {
             Step::Delete { host, plugin } => {
                 let host = HOSTS[host % HOSTS.len()];
                 self.store.lock().delete_plugin(&format!("{host}-{plugin}"));
+                self.note_gone(host, *plugin);
                 self.ring(host);
             }
             Step::Enable { host, plugin, on } => {
+                self.note_gone(HOSTS[host % HOSTS.len()], *plugin);
                 self.edit_plugin(*host, *plugin, |spec, _| spec["enabled"] = json!(on))
             }
             Step::Priority { host, plugin, priority } => {
@@ -595,6 +603,12 @@ impl Simulation {
             }
         }
     }
+}
+
+/// Whether what happens is printed.
+pub(crate) fn is_traced() -> bool {
+    static TRACED: OnceLock<bool> = OnceLock::new();
+    *TRACED.get_or_init(|| std::env::var("HISTORY_TRACE").is_ok())
 }
 
 /// `a` requires `b` of its own major version, `d` has nothing but `c` of its own major version, if any.
