@@ -72,15 +72,20 @@ impl Surroundings {
         }
     }
 
-    /// Tells whether the version before accepts the versions of all that it depends on. What is not there fits: it was taken
-    /// away, and those that require it keep running.
+    /// Tells whether the version before accepts the versions of all that it depends on, and is accepted by all that stay.
+    /// What is not there fits: it was taken away, and those that require it keep running.
     fn fits(&self, member: &Return, returns: &[Return]) -> bool {
-        let beside = |plugin: &str| match returns.iter().find(|other| other.plugin == plugin) {
+        let Some(previous) = &member.previous else { return true };
+        let returning = |plugin: &str| returns.iter().find(|other| other.plugin == plugin);
+        let beside = |plugin: &str| match returning(plugin) {
             Some(other) => other.previous.as_ref(),
             None => self.running.get(plugin),
         };
-        let needs = member.previous.iter().flat_map(|previous| &previous.body.manifest.dependencies);
-        needs.into_iter().all(|need| beside(&need.name).is_none_or(|found| accepts(need, found)))
+        let needs = &previous.body.manifest.dependencies;
+        let staying = self.running.values().filter(|target| returning(target.name()).is_none());
+        let mut needed = staying.flat_map(|target| &target.body.manifest.dependencies);
+        needs.iter().all(|need| beside(&need.name).is_none_or(|found| accepts(need, found)))
+            && needed.all(|need| need.name != member.plugin || accepts(need, previous))
     }
 }
 
@@ -432,6 +437,18 @@ mod tests {
             instance.fallback.extend(stable_a.map(|revision| ("a".to_owned(), stable(revision))));
             assert_eq!(instance.rolls_back(id), alone(&[back]));
         }
+    }
+
+    #[test]
+    fn what_moved_on_must_accept_what_comes_back() {
+        let mut instance = Instance::default();
+        let id = instance.moves(&[("c-1", "c-3"), ("d-1", "d-3")]);
+        instance.becomes(Target { stable: true, ..requiring_version("d-2", "c", ">=2.0.0") });
+        assert_eq!(instance.rolls_back(id), alone(&["c-3 "]));
+        let mut instance = Instance { fallback: [("c".to_owned(), stable("c-2"))].into(), ..Instance::default() };
+        let id = instance.moves(&[("c-1", "c-3"), ("d-1", "d-3")]);
+        instance.becomes(Target { stable: true, ..requiring_version("d-2", "c", ">=2.0.0") });
+        assert_eq!(instance.rolls_back(id), alone(&["c-3 c-2"]));
     }
 
     #[test]
