@@ -22,7 +22,7 @@ pub(super) fn take_away(state: &mut State, input: &Input) {
 pub(super) fn forget(state: &mut State, input: &Input) {
     for (plugin, token) in &input.plugins {
         let condemned = state.failed.get(plugin).is_some_and(|failed| failed.token != *token);
-        // What failed before the operator hears of it again belongs to the attempt that the token ends.
+        // Waits for the end of the recovery: a failure that is heard until then belongs to the attempt that the token ends.
         let may_renew = !input.recovering;
         let struck = may_renew && state.trials.get_mut(plugin).is_some_and(|trial| renew(trial, token));
         if condemned {

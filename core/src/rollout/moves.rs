@@ -151,7 +151,7 @@ struct Mover<'a> {
     on_trial: Vec<bool>,
     /// Marks the sets with anything that is not stable, which the partition keeps from the other instances.
     holding: Vec<bool>,
-    /// What runs in its canary.
+    /// Lists the revisions on trial that run in their canary.
     tried: BTreeSet<RevisionId>,
     unproven: HashMap<(SetId, SetId), bool>,
     budget: Budget,

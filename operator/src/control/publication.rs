@@ -50,7 +50,7 @@ impl Publication {
         assigned.chain(self.bodies.keys().map(String::as_str))
     }
 
-    /// What it lets each plugin use.
+    /// Lists the permissions that it lets each plugin use.
     pub fn permissions(&self) -> impl Iterator<Item = (&String, &Vec<String>)> {
         let assigned = self.target.iter().chain(&self.fallback).map(|given| (&given.plugin, &given.permissions));
         assigned.chain(self.leaving.iter().map(|given| (&given.plugin, &given.permissions)))

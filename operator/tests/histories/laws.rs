@@ -95,7 +95,7 @@ fn runs_up<'a>(pod: &'a Pod, plugin: &str) -> Option<&'a str> {
     slot.current.as_ref().filter(|_| slot.status == Status::Running).map(revision_of)
 }
 
-/// What a pod runs, for a trace.
+/// Describes what a pod runs, for a trace.
 fn runs(pod: &Pod) -> String {
     let slots = pod.sidecar.process.iter().flat_map(|p| &p.slots);
     let shown = slots.map(|(name, slot)| {
@@ -532,7 +532,7 @@ impl Simulation {
                     };
                     if old && attached {
                         self.check_runs(pod, plugin_of(&name), &revision, &name, lag)?;
-                        // Which configuration a pod has nobody tells yet; it follows what can be read in time.
+                        // Judges it only where it can have arrived: pods do not report which one they have.
                         let quiet = self.now - self.laws.last_step.max(self.laws.forbidden_at) > READY;
                         let is_read = !self.store.lock().garbled.contains(&name);
                         if pod.is_attached() && quiet && is_read {

@@ -1,6 +1,6 @@
 //! A simulated sidecar: real snapshots and the product's own decisions over processes that take time, fail and crash.
-//! What the product's manager does with processes is modelled here; who moves together, drops out, goes back and is proven
-//! is for the product's own code to say.
+//! It models what the product's manager does with processes, and asks the product's own code who moves together, drops out,
+//! goes back and is proven.
 
 use crate::{random::Random, simulation::Nature, step::Behaviour};
 use rockstar_core::{assignment::FailurePolicy, revision::RevisionId};
@@ -68,7 +68,7 @@ pub(crate) struct Slot {
     pub(crate) proven: bool,
     /// When what runs began to.
     pub(crate) since: i64,
-    /// Of a version that is not known.
+    /// Applies while its version is not known.
     failure_policy: FailurePolicy,
     probation: Option<ProbationId>,
     /// It was down when its probation ended.
@@ -98,7 +98,7 @@ impl Slot {
 struct GraceEnd {
     at: i64,
     id: ProbationId,
-    /// Who moved, once it has come: those in a wave are waited for.
+    /// Lists the members once it has come; it waits for those that are in a wave.
     closed: Option<Vec<probation::Member>>,
 }
 

@@ -404,7 +404,9 @@ impl Simulation {
                 self.ring(host);
             }
             Step::Enable { host, plugin, on } => {
-                self.note_gone(HOSTS[host % HOSTS.len()], *plugin);
+                if !on {
+                    self.note_gone(HOSTS[host % HOSTS.len()], *plugin);
+                }
                 self.edit_plugin(*host, *plugin, |spec, _| spec["enabled"] = json!(on))
             }
             Step::Priority { host, plugin, priority } => {

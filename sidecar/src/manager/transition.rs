@@ -177,11 +177,6 @@ impl Transition {
         &self.members
     }
 
-    #[must_use]
-    pub fn into_members(self) -> Vec<Member> {
-        self.members
-    }
-
     /// Positions of the members that move on.
     #[must_use]
     pub fn going(&self) -> Vec<usize> {
@@ -412,7 +407,7 @@ mod tests {
         let mut transition = Transition::new(vec![member(target("a-2"), "a-1"), member(target("b-2"), "b-1")]);
         transition.note_stopped(1);
         transition.fail(0, failure());
-        let returns = transition.into_members().into_iter().map(|member| member.into_return(true));
+        let returns = transition.members().iter().cloned().map(|member| member.into_return(true));
         let kept: Vec<_> = returns.map(|way| (way.kept, revision(way.previous.as_ref()))).collect();
         assert_eq!(kept, [(true, "a-1".to_owned()), (false, "b-1".to_owned())]);
     }
