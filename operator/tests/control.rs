@@ -17,7 +17,7 @@ mod tests {
     use rockstar_proto::control::{
         FromInstance, Hello, Report, ToInstance, control_client::ControlClient, from_instance, to_instance,
     };
-    use std::{path::PathBuf, sync::Arc};
+    use std::{path::PathBuf, sync::Arc, time::Duration};
     use tempfile::TempDir;
     use tokio::{net::UnixStream, sync::watch, task::JoinHandle};
     use tokio_util::sync::CancellationToken;
@@ -105,6 +105,26 @@ mod tests {
         let (mut heard, _say) = scene.attach("right", hello()).await.unwrap();
         assert_eq!(moved(heard.message().await.unwrap()), "10.0.0.7:9443");
         assert!(heard.message().await.unwrap().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c14_while_nobody_leads_the_answer_is_held_back() {
+        let nobody = || Leadership::Following { address: String::new() };
+        let scene = serve(nobody());
+        let asked = tokio::time::Instant::now();
+        let (mut heard, _say) = scene.attach("right", hello()).await.unwrap();
+        assert_eq!(moved(heard.message().await.unwrap()), "");
+        assert!(asked.elapsed() >= Duration::from_secs(5), "10 000 sidecars would ask again at once");
+        let found = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            scene.leadership.send_replace(following());
+        };
+        let (talk, ()) = tokio::join!(scene.attach("right", hello()), found);
+        assert_eq!(
+            moved(talk.unwrap().0.message().await.unwrap()),
+            "10.0.0.7:9443",
+            "the answer comes with the leader"
+        );
     }
 
     #[tokio::test]

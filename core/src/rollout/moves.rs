@@ -41,6 +41,8 @@ struct Step {
 struct Route {
     base: Arc<Set>,
     steps: Vec<Step>,
+    /// Something that is not stable is left once all that goes back has done so.
+    holds: bool,
 }
 
 /// Why an instance may or may not take a step.
@@ -309,8 +311,13 @@ impl<'a> Mover<'a> {
             base = self.completed(base);
         }
         let groups = change_groups(&base, &self.target, &self.input.requires);
-        let steps = groups.into_iter().map(|members| self.step(members, &base)).collect();
-        Route { base: Arc::new(base), steps }
+        let steps: Vec<_> = groups.into_iter().map(|members| self.step(members, &base)).collect();
+        let going_back = steps.iter().filter(|step| step.goes_back()).flat_map(|step| step.members.iter().cloned());
+        let left = replaced(&base, &going_back.collect::<Vec<_>>(), &self.target);
+        let is_stable =
+            |(plugin, revision)| self.state.stable.as_ref().and_then(|set| set.get(plugin)) == Some(revision);
+        let holds = !left.iter().all(is_stable);
+        Route { base: Arc::new(base), steps, holds }
     }
 
     /// Nothing of the stable set may be missing, whatever it has of other revisions.
@@ -388,7 +395,7 @@ impl<'a> Mover<'a> {
         let mut open = Vec::new();
         let mut suspected = self.has_unproven_suspect(view);
         for (index, step) in candidate.route.steps.iter().enumerate() {
-            match self.gate(view, step) {
+            match self.gate(view, &candidate.route, step) {
                 // One of them is the culprit: each is tried alone.
                 Gate::Open if self.is_suspect(step) && !self.holds_trials(view, step) && suspected => {}
                 Gate::Open => {
@@ -427,15 +434,15 @@ impl<'a> Mover<'a> {
         })
     }
 
-    fn gate(&self, view: &View<'_>, step: &Step) -> Gate {
+    fn gate(&self, view: &View<'_>, route: &Route, step: &Step) -> Gate {
         if step.trials.is_empty() {
             return if step.halted { Gate::Shut } else { Gate::Open };
         }
         if self.input.recovering {
             return Gate::Shut;
         }
-        // One that never came to run what it was told takes up nothing else.
-        let holder = self.holding[view.serving] || self.holds_trials(view, step);
+        // One that never came to run what it was told takes up nothing else, nor one that goes back to what is stable.
+        let holder = route.holds && self.holding[view.serving] || self.holds_trials(view, step);
         if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
             return Gate::Held;
         }
@@ -487,11 +494,15 @@ impl Route {
     }
 
     fn goes_back(&self) -> bool {
-        self.steps.iter().any(|step| step.trials.is_empty() && !step.halted)
+        self.steps.iter().any(Step::goes_back)
     }
 }
 
 impl Step {
+    fn goes_back(&self) -> bool {
+        self.trials.is_empty() && !self.halted
+    }
+
     /// The instance was told to go back so already; it is not told otherwise for want of room.
     fn is_told(&self, view: &View<'_>, target: &Set) -> bool {
         let told = view.instance.assigned.as_ref().map(|a| &a.target);

@@ -420,6 +420,14 @@ fn what_never_came_to_run_gives_no_right_to_try_something_else() {
 }
 
 #[test]
+fn what_is_being_left_gives_no_right_to_try_something_else() {
+    let left = pod(0, &[("a", 1), ("c", 1)]);
+    let policy = rollout::Policy { partition: Amount::Count(1), ..Default::default() };
+    let plan = pass(&moving(proven_trial("a", 2)), &Input { policy, ..input(vec![left]) });
+    assert_eq!(*plan.assignments["uid-000"].target, set(&[("a", 1)]), "it lets c go, and the partition keeps a");
+}
+
+#[test]
 fn a_canary_that_runs_what_it_tries_keeps_its_turn_at_what_it_waits_for() {
     let of = |plugin| Trial { canary: Some("uid-000".into()), ..trial(plugin, 2) };
     let state = State {

@@ -115,3 +115,114 @@ impl Backoff {
         wait
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        control::{Hub, Identity, identity::Membership},
+        driver::{Clock, DriverMetrics},
+        host::Bells,
+        world::{Note, Revision, ValueRef, Values, View},
+    };
+    use async_trait::async_trait;
+    use rockstar_core::{revision::RevisionId, rollout::State};
+    use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    /// Refuses the rollout's state, as an API server does that forbids it.
+    #[derive(Default)]
+    struct Forbidding {
+        attempts: AtomicU32,
+    }
+
+    impl Membership for Forbidding {
+        fn host_of(&self, _: &Identity) -> Option<HostKey> {
+            None
+        }
+    }
+
+    #[async_trait]
+    impl World for Forbidding {
+        fn hosts(&self) -> Vec<HostKey> {
+            vec![HostKey::new("shop", "storefront")]
+        }
+
+        fn view(&self, _: &HostKey) -> Option<View> {
+            let auth = super::super::fixtures::plugin("auth", "1.0.0", serde_json::json!({}));
+            Some(super::super::fixtures::observed([auth]).view)
+        }
+
+        fn orphans(&self) -> Vec<Arc<Plugin>> {
+            vec![]
+        }
+
+        async fn values(&self, _: &str, _: &[ValueRef]) -> Values {
+            Values::new()
+        }
+
+        async fn rollout(&self, _: &HostKey) -> Result<State, WriteError> {
+            Ok(State::default())
+        }
+
+        async fn save_rollout(&self, _: &HostKey, _: &State, _: &State) -> Result<(), WriteError> {
+            self.attempts.fetch_add(1, Ordering::Relaxed);
+            Err(WriteError::Failed { object: "PluginHost shop/storefront".into(), cause: "forbidden".into() })
+        }
+
+        async fn save_revision(&self, _: &PluginHost, _: &Plugin, _: &Revision) -> Result<(), WriteError> {
+            Ok(())
+        }
+
+        async fn delete_revision(&self, _: &HostKey, _: &RevisionId) -> Result<(), WriteError> {
+            Ok(())
+        }
+
+        async fn report_host(&self, _: &HostKey, _: &PluginHostStatus) -> Result<(), WriteError> {
+            Ok(())
+        }
+
+        async fn report_plugin(&self, _: &HostKey, _: &str, _: &PluginStatus) -> Result<(), WriteError> {
+            Ok(())
+        }
+
+        async fn remove_finalizer(&self, _: &Plugin) -> Result<(), WriteError> {
+            Ok(())
+        }
+
+        async fn tell(&self, _: &HostKey, _: Note) {}
+
+        fn polls_values(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn c7_a_failing_pass_backs_off_in_spite_of_bells() {
+        let (world, bells) = (Arc::new(Forbidding::default()), Bells::default());
+        let host = HostKey::new("shop", "storefront");
+        let tools = Tools {
+            world: Arc::clone(&world) as _,
+            hub: Hub::new(bells.clone()),
+            bells: bells.clone(),
+            metrics: DriverMetrics::new(&prometheus::Registry::new()).unwrap(),
+            clock: Clock::starting_at(0),
+        };
+        let ring = async {
+            for _ in 0..600 {
+                bells.ring(&host);
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            () = run_passes(&tools, &host) => {}
+            () = ring => {}
+        }
+        let attempts = world.attempts.load(Ordering::Relaxed);
+        // At 0, 0.5, 1.5, 3.5, 7.5, 15.5, 31.5 s, and 30 s after that not again.
+        assert!((3..=7).contains(&attempts), "{attempts} in a minute");
+    }
+}

@@ -397,6 +397,19 @@ mod tests {
     }
 
     #[test]
+    fn durations_that_make_no_sense_change_nothing() {
+        let limited = |text: &str| plugin("auth", "1.0.0", json!({"spec": {"hookTimeout": text}}));
+        let mut observed = observed([limited("7s")]);
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        let is_kept = |observed: &Observed, memory: &mut Memory| told(&printed(observed, memory), "auth").keep_policies;
+        assert!(!is_kept(&observed, &mut memory));
+        observed.view.plugins = super::super::fixtures::observed([limited("0s")]).view.plugins;
+        assert!(is_kept(&observed, &mut memory), "instances keep their seven seconds");
+        assert!(is_kept(&observed, &mut Memory::default()), "a leader that never saw them knows no better");
+    }
+
+    #[test]
     fn a_pull_secret_that_is_added_later_is_used() {
         let source = |secret: Value| {
             let oci =
