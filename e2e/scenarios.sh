@@ -41,9 +41,11 @@ ALL=(
   new_plugin_from_an_absent_registry
   pull_secret_added_later
   two_hosts_share_a_plugin
+  relabelled_pod_joins_another_host
 
   leader_killed_after_the_canary
   frozen_leader_in_the_middle_of_a_rollout
+  plugin_made_again_without_an_operator
   restarted_operator_changes_no_status
   operator_upgraded_with_a_new_authority
   unreadable_object_is_held

@@ -194,3 +194,25 @@ two_hosts_share_a_plugin() {
   versioned a 3.0.0 . '.metadata.name = "api-a"'
   ready api-a 3.0.0
 }
+
+# A pod's label changes to another host's name: what was the former's leaves it, what is the other's comes and can be taken away.
+relabelled_pod_joins_another_host() {
+  local pod
+  application api 1
+  versioned b 1.0.0 . '.metadata.name = "api-b"'
+  ready api-b 1.0.0
+  application web 2
+  versioned a 1.0.0 . '.metadata.name = "web-a"'
+  ready web-a 1.0.0
+  pod=$(app_pods | head -n 1)
+  k label pod "$pod" --overwrite "$API/host=api" >/dev/null
+  within 60 1/1 connected
+  within 60 2/2 eval 'APP=api; connected'
+  within 60 1.0.0 in_pod "$pod" /b/version
+  within 60 1 running_in a
+  within 60 1 running_in b
+  within 60 True condition api-b Ready
+  within 60 True condition web-a Ready
+  k patch plugin api-b --type=merge -p '{"spec": {"enabled": false}}' >/dev/null
+  timed 'what is disabled is gone' within 60 0 running_in b
+}

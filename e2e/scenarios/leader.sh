@@ -19,6 +19,34 @@ version_crashes_without_an_operator() {
   same 'tries of 2.0.0' 1 "$(tries a 2.0.0)"
 }
 
+# stored_revisions: how many bodies of plugins are kept in the namespace.
+stored_revisions() { k get controllerrevisions -o name | wc -l; }
+
+# A Plugin is deleted and applied again while there is no operator: another object with the same body, that runs on.
+plugin_made_again_without_an_operator() {
+  local before
+  application storefront 2
+  versioned a 1.0.0
+  versioned b 1.0.0
+  ready a 1.0.0
+  ready b 1.0.0
+  before=$(processes a)
+  trap 'operator_replicas 2; kill $(jobs -p) 2>/dev/null || true' EXIT
+  operator_replicas 0
+  k delete plugin a --timeout=60s >/dev/null
+  versioned a 1.0.0
+  operator_replicas 2
+  trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+  ready a 1.0.0
+  same 'processes of a' "$before" "$(processes a)"
+  # The body did not end with the object that it was stored for.
+  scale 3
+  within 60 '3 1.0.0' everywhere /a/version
+  k delete plugin a --timeout=60s >/dev/null
+  within 60 0 running_in a
+  timed 'its revision is gone' within 120 1 stored_revisions
+}
+
 # proof: whether the first instance is through with a's version on trial.
 proof() { rollout 'if .trials.a.proof then "proven" else "not yet" end'; }
 

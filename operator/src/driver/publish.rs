@@ -406,7 +406,8 @@ mod tests {
         assert!(!is_kept(&observed, &mut memory));
         observed.view.plugins = super::super::fixtures::observed([limited("0s")]).view.plugins;
         assert!(is_kept(&observed, &mut memory), "instances keep their seven seconds");
-        assert!(is_kept(&observed, &mut Memory::default()), "a leader that never saw them knows no better");
+        let mut successor = Memory { state: memory.state.clone(), ..Memory::default() };
+        assert!(is_kept(&observed, &mut successor), "a leader that never saw them knows no better");
     }
 
     #[test]

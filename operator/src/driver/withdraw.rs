@@ -115,15 +115,14 @@ impl Allowance {
     }
 
     fn withdrawal(&self, instance: &Attached) -> Withdraw {
-        let told = || instance.told.iter().map(|publication| &**publication);
-        let target = told().flat_map(|told| &told.target).map(|given| (&given.plugin, &given.permissions));
-        let leaving = told().flat_map(|told| &told.leaving).map(|given| (&given.plugin, &given.permissions));
-        let told: BTreeMap<&String, &Vec<String>> = leaving.chain(target).collect();
+        let mut told: BTreeMap<&String, BTreeSet<&str>> = BTreeMap::new();
+        for (plugin, permissions) in instance.told.iter().flat_map(|publication| publication.permissions()) {
+            told.entry(plugin).or_default().extend(permissions.iter().map(String::as_str));
+        }
         let reported = instance.report.plugins.iter().map(|state| &state.plugin);
         let names: BTreeSet<&String> = reported.chain(told.keys().copied()).collect();
-        let may_have = |plugin: &String, permission: &str| {
-            told.get(plugin).is_none_or(|permissions| permissions.iter().any(|p| p == permission))
-        };
+        let may_have =
+            |plugin: &String, permission: &str| told.get(plugin).is_none_or(|given| given.contains(permission));
         let mut withdrawal = Withdraw::default();
         for name in names {
             match self.permissions.get(name) {
@@ -159,6 +158,8 @@ mod tests {
         },
         *,
     };
+    use crate::control::Publication;
+    use rockstar_proto::control::Assignment;
     use serde_json::{Value, json};
 
     /// The view changes after everything has settled.
@@ -207,6 +208,23 @@ mod tests {
         let instance = attached("web-1", 7, &[("a", "a-1")]);
         let told = Allowance::new(&view).withdrawal(&instance);
         assert_eq!(told.permissions[0].permissions, ["cache"]);
+    }
+
+    #[test]
+    fn what_an_instance_would_go_back_to_counts() {
+        let view = observed([granted(&["cache"])]).view;
+        let given = |permission: &str| Assignment {
+            plugin: "a".into(),
+            permissions: vec![permission.into()],
+            ..Assignment::default()
+        };
+        let mut instance = attached("web-1", 7, &[("a", "a-2")]);
+        for (fallback, limits) in [("cache", 0), ("network", 1)] {
+            let told =
+                Publication { target: vec![given("cache")], fallback: vec![given(fallback)], ..Publication::default() };
+            instance.told = Some(Arc::new(told));
+            assert_eq!(Allowance::new(&view).withdrawal(&instance).permissions.len(), limits, "{fallback}");
+        }
     }
 
     #[test]
