@@ -4,7 +4,7 @@
 use crate::manager::{Manager, Newcomers, PluginInfo};
 use crate::slot::{Slot, Status};
 use parking_lot::Mutex;
-use rockstar_core::assignment::FailurePolicy::Closed;
+use rockstar_core::assignment::FailurePolicy::{self, Closed};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -120,33 +120,64 @@ impl Readiness {
         let spared = manager.newcomers() == Newcomers::Spared;
         let is_spared = |info: &PluginInfo| spared && info.newcomer && !info.state.missing;
         let list: Vec<_> = manager.list().into_iter().filter(|info| !is_spared(info)).collect();
+        let list: Vec<_> = list.iter().map(|info| (info, Availability::of(info))).collect();
         let mut down = self.down.lock();
-        down.retain(|name, _| list.iter().any(|i| i.name == *name && is_down(i)));
+        down.retain(|name, _| list.iter().any(|(info, availability)| info.name == *name && availability.is_down()));
         let reasons: Vec<_> = list
             .iter()
-            .filter(|info| is_down(info))
-            .filter(|info| now.duration_since(*down.entry(info.name.clone()).or_insert(now)) >= patience(info))
-            .map(|info| format!("plugin '{}' is down (status {})", info.name, info.state.status.name()))
+            .filter(|(_, availability)| availability.is_down())
+            .filter(|(info, availability)| {
+                now.duration_since(*down.entry(info.name.clone()).or_insert(now)) >= availability.patience()
+            })
+            .map(|(info, _)| format!("plugin '{}' is down (status {})", info.name, info.state.status.name()))
             .collect();
         self.note_served(&reasons);
         reasons
     }
 }
 
-/// Closed plugins that are part of what should run.
-fn is_down(info: &PluginInfo) -> bool {
-    let is_wanted = info.target.is_some() && (info.state.enabled || info.state.status == Status::Error);
-    let is_wanted = is_wanted || info.state.missing;
-    info.failure_policy == Closed && is_wanted && info.state.status != Status::Running
+/// What readiness asks of one plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Availability {
+    pub failure_policy: FailurePolicy,
+    pub status: Status,
+    pub enabled: bool,
+    /// A version of it runs, or should.
+    pub has_target: bool,
+    /// It was set aside, and requests would pass by it.
+    pub missing: bool,
+    /// How long a planned reload may hold requests back.
+    pub queue_timeout: Duration,
 }
 
-/// How long a plugin may be down; one of which nothing ever served here protects no request.
-fn patience(info: &PluginInfo) -> Duration {
-    let planned = matches!(info.state.status, Status::Loading | Status::Initialized);
-    match &info.target {
-        _ if info.state.missing => Duration::ZERO,
-        Some(target) if planned => target.assignment.policies.reload.queue.timeout.max(PATIENCE),
-        _ => PATIENCE,
+impl Availability {
+    fn of(info: &PluginInfo) -> Self {
+        let target = info.target.as_ref();
+        Self {
+            failure_policy: info.failure_policy,
+            status: info.state.status,
+            enabled: info.state.enabled,
+            has_target: target.is_some(),
+            missing: info.state.missing,
+            queue_timeout: target.map_or(Duration::ZERO, |target| target.assignment.policies.reload.queue.timeout),
+        }
+    }
+
+    /// Tells of a Closed plugin that is part of what should run whether it cannot answer.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        let is_wanted = self.has_target && (self.enabled || self.status == Status::Error) || self.missing;
+        self.failure_policy == Closed && is_wanted && self.status != Status::Running
+    }
+
+    /// How long it may be down; one of which nothing ever served here protects no request.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        match self.status {
+            _ if self.missing => Duration::ZERO,
+            Status::Loading | Status::Initialized => self.queue_timeout.max(PATIENCE),
+            _ => PATIENCE,
+        }
     }
 }
 

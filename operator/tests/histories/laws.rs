@@ -3,13 +3,13 @@
 use crate::{
     api::Written,
     pod::Pod,
-    sidecar::{Happened, Slot, Status, revision_of},
+    sidecar::{Happened, Slot, revision_of},
     simulation::{HOSTS, Simulation},
 };
 use rockstar_core::{permission::Permission, rollout::State};
 use rockstar_crds::{Plugin, PluginStatus};
 use rockstar_operator::{host::HostKey, world::PodPhase};
-use rockstar_sidecar::target::Target;
+use rockstar_sidecar::{slot::Status, target::Target};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

@@ -9,6 +9,7 @@ use rockstar_operator::{
     world::PodPhase,
 };
 use rockstar_proto::control::{Assignment, Report, ToInstance, to_instance::Message};
+use rockstar_sidecar::slot::Status;
 use std::{collections::BTreeSet, mem};
 
 /// A kubelet shows another readiness after so long.
@@ -150,7 +151,7 @@ impl Pod {
         self.phase = PodPhase::Succeeded;
         self.sidecar.disk.ledger.close();
         let running = self.sidecar.process.iter().flat_map(|p| &p.slots);
-        let mut up: Vec<_> = running.filter(|(_, s)| s.status == crate::sidecar::Status::Running).collect();
+        let mut up: Vec<_> = running.filter(|(_, s)| s.status == Status::Running).collect();
         up.sort_by_key(|(_, slot)| slot.proven);
         let revisions = up.into_iter().filter_map(|(_, slot)| Some(slot.current.as_ref()?.assignment.revision.clone()));
         let revisions: Vec<RevisionId> = revisions.collect();

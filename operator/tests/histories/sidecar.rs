@@ -18,19 +18,18 @@ use rockstar_sidecar::{
     manager::{
         Allowed, Applied, Desired, GroupOutcome, GroupResult, Newcomers, OVERTAKEN, Unknown, Verdict, WITHDRAWN,
         budget::Restart,
-        probation::{self, ProbationId, Probations, Standing, Surroundings},
+        probation::{self, ProbationId, Probations, Rejoined, Standing, Surroundings},
         rollback::{self, Exclusion, GroupFailure, Return},
         transition::{self, Fate, Member, Move, Transition},
     },
+    readiness::Availability,
+    slot::Status,
     target::Target,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
-
-/// A plugin that must not be skipped takes the pod out of service after so long.
-const PATIENCE: i64 = 10_000;
 
 /// What outlives the sidecar's process.
 #[derive(Debug, Default)]
@@ -39,25 +38,6 @@ pub(crate) struct Disk {
     pub(crate) ledger: Ledger,
     /// Revisions whose files are here.
     cache: BTreeSet<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Loading,
-    Initialized,
-    Running,
-    Error,
-}
-
-impl Status {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Loading => "loading",
-            Self::Initialized => "initialized",
-            Self::Running => "running",
-            Self::Error => "error",
-        }
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -82,9 +62,8 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn is_closed(&self) -> bool {
-        let target = self.current.as_ref().or(self.wanted.as_ref());
-        target.map_or(self.failure_policy, |target| target.assignment.policies.failure_policy) == FailurePolicy::Closed
+    fn target(&self) -> Option<&Target> {
+        self.current.as_ref().or(self.wanted.as_ref())
     }
 
     fn leave_probation(&mut self) {
@@ -598,11 +577,7 @@ impl Sidecar {
             return self.process().set_aside(&way.plugin, failed.exclude_partner(&way.plugin));
         };
         if way.kept {
-            self.rejoin(&way.plugin, &previous, way.rejoins, now);
-            if way.rejoins.is_some() && self.process().slot(&way.plugin).probation.is_none() {
-                self.note_outlived(&way.plugin);
-            }
-            return;
+            return self.serve_on(&way.plugin, &previous, way.rejoins, now);
         }
         match self.bring_up(&previous, nature) {
             Ok(()) => {
@@ -620,16 +595,38 @@ impl Sidecar {
         }
     }
 
-    /// Puts a version that was on probation with others on probation with them again. True: it is.
-    fn rejoin(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) -> bool {
-        let moment = self.moment(now);
+    fn serve_on(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) {
         let process = self.process();
         let probation = rejoins.filter(|id| process.probations.is_open(*id));
         process.slot(name).probation = probation;
-        let Some(id) = probation.filter(|_| !previous.stable) else { return false };
-        let partners = process.probations.plugins(id);
-        self.disk.ledger.rejoins(previous, &partners, moment);
-        true
+        match probation {
+            Some(id) => drop(self.note_rejoined(id, previous, now)),
+            None if rejoins.is_some() => self.note_outlived(name),
+            None => {}
+        }
+    }
+
+    /// Puts a version that left a probation on probation again. True: it is.
+    fn rejoin(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) -> bool {
+        let process = self.process();
+        let stable = process.fallback.get(name).cloned();
+        let rejoined = process.probations.rejoin(rejoins, previous, stable.as_ref());
+        process.slot(name).probation = rejoined.map(|rejoined| rejoined.id);
+        let Some(Rejoined { id, begins }) = rejoined else { return false };
+        if begins {
+            let at = now + milliseconds(previous.assignment.policies.reload.grace_period);
+            process.ends.push(GraceEnd { at, id, closed: None });
+        }
+        self.note_rejoined(id, previous, now)
+    }
+
+    fn note_rejoined(&mut self, id: ProbationId, target: &Target, now: i64) -> bool {
+        let moment = self.moment(now);
+        if !target.stable {
+            let partners = self.process().probations.plugins(id);
+            self.disk.ledger.rejoins(target, &partners, moment);
+        }
+        !target.stable
     }
 
     fn applied(&mut self, now: i64) {
@@ -834,14 +831,10 @@ impl Sidecar {
 
     /// The Closed plugins of its set that cannot answer.
     fn down(&self) -> BTreeSet<String> {
-        let Some(process) = &self.process else { return BTreeSet::new() };
-        let spared = process.newcomers == Newcomers::Spared;
-        let is_down = |name: &String, slot: &Slot| {
-            let target = slot.current.as_ref().or(slot.wanted.as_ref().filter(|wanted| !spared || wanted.stable));
-            let is_wanted = target.is_some() || process.is_missing(name, slot);
-            is_wanted && slot.is_closed() && slot.status != Status::Running
-        };
-        process.slots.iter().filter(|(name, slot)| is_down(name, slot)).map(|(name, _)| name.clone()).collect()
+        let slots =
+            self.process.iter().flat_map(|process| process.slots.iter().map(move |(name, slot)| (process, name, slot)));
+        let down = slots.filter(|(process, name, slot)| process.availability(name, slot).is_down());
+        down.map(|(_, name, _)| name.clone()).collect()
     }
 
     fn note_readiness(&mut self, now: i64) {
@@ -862,9 +855,10 @@ impl Sidecar {
     /// Without the operator's override.
     pub(crate) fn is_ready(&self, now: i64) -> bool {
         let Some(process) = &self.process else { return false };
-        let is_missing = |name: &String| process.slots.get(name).is_some_and(|slot| process.is_missing(name, slot));
-        let patience = |name: &String| if is_missing(name) { 0 } else { PATIENCE };
-        process.first_set_ran && process.down_since.iter().all(|(name, since)| now - since < patience(name))
+        let is_borne = |(name, since): (&String, &i64)| {
+            process.slots.get(name).is_none_or(|slot| now - since < process.patience(name, slot))
+        };
+        process.first_set_ran && process.down_since.iter().all(is_borne)
     }
 
     /// What its kubelet is told.
@@ -1019,6 +1013,24 @@ impl Process {
         is_required && slot.current.is_none() && slot.status == Status::Error
     }
 
+    fn availability(&self, name: &str, slot: &Slot) -> Availability {
+        let spared = self.newcomers == Newcomers::Spared;
+        let counts = slot.current.as_ref().or(slot.wanted.as_ref().filter(|wanted| !spared || wanted.stable));
+        let policies = slot.target().map(|target| &target.assignment.policies);
+        Availability {
+            failure_policy: policies.map_or(slot.failure_policy, |policies| policies.failure_policy),
+            status: slot.status,
+            enabled: true,
+            has_target: counts.is_some(),
+            missing: self.is_missing(name, slot),
+            queue_timeout: policies.map_or(Duration::ZERO, |policies| policies.reload.queue.timeout),
+        }
+    }
+
+    fn patience(&self, name: &str, slot: &Slot) -> i64 {
+        milliseconds(self.availability(name, slot).patience())
+    }
+
     fn next_event(&self, now: i64) -> i64 {
         let work = match self.work {
             Work::Fetching(until) | Work::Switching(until) => until,
@@ -1027,7 +1039,8 @@ impl Process {
         };
         let slots = self.slots.iter().filter(|(name, _)| !self.is_moving(name));
         let slots = slots.flat_map(|(_, s)| [s.crash_at, s.again_at, s.outlived_at]).flatten();
-        let down = self.down_since.values().map(|since| since + PATIENCE).filter(|at| *at > now);
+        let is_out = |(name, since): (&String, &i64)| Some(since + self.patience(name, self.slots.get(name)?));
+        let down = self.down_since.iter().filter_map(is_out).filter(|at| *at > now);
         let ends = self.ends.iter().filter(|end| end.closed.is_none()).map(|end| end.at);
         slots.chain(down).chain(ends).chain(self.retry_at).chain([work]).min().unwrap_or(i64::MAX)
     }

@@ -2,7 +2,9 @@
 
 use super::{
     Manager,
+    crash::Event,
     plugin::{Plugin, Work},
+    probation::{ProbationId, Rejoined},
     rollback::{self, GroupFailure, Return},
     serve::Entry,
 };
@@ -13,7 +15,7 @@ use crate::{
 };
 use rockstar_core::assignment::Queue;
 use std::sync::Arc;
-use tokio::sync::OwnedMutexGuard;
+use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 /// One member of a group that goes back.
 #[derive(Debug)]
@@ -96,7 +98,7 @@ impl Manager {
             Ok(running) => {
                 tracing::info!("Previous version restored successfully");
                 plugin.slot().record.threshold.rearm();
-                let on_trial = self.rejoin(&mut member, &previous);
+                let on_trial = self.rejoin(&mut member, &previous).await;
                 Some(Entry { plugin, work: member.work, running: Some(running), target: previous, on_trial })
             }
             Err(second) => {
@@ -106,7 +108,7 @@ impl Manager {
                 plugin.down(second.reason, &text);
                 plugin.set_current(Some(previous.clone()));
                 self.note_missing(&plugin);
-                self.rejoin(&mut member, &previous);
+                self.rejoin(&mut member, &previous).await;
                 self.try_again(&plugin, &mut member.work, second.class);
                 self.open(&plugin);
                 None
@@ -114,22 +116,33 @@ impl Manager {
         }
     }
 
-    /// Puts a version that was on probation with others on probation with them again. True: it is.
-    fn rejoin(&self, member: &mut Returning, previous: &Target) -> bool {
-        let (id, probations) = (member.way.rejoins, self.probations.lock());
-        member.work.probation = id.filter(|id| probations.is_open(*id));
-        let Some(id) = member.work.probation.filter(|_| !previous.stable) else { return false };
-        let partners = probations.plugins(id);
-        drop(probations);
-        self.journal.rejoins(previous, &partners);
-        true
+    /// Puts a version that left a probation on probation again, with the others of that one if it still lasts. True: it is.
+    async fn rejoin(&self, member: &mut Returning, previous: &Target) -> bool {
+        let stable = self.fallback.lock().get(member.plugin.name()).cloned();
+        let rejoined = self.probations.lock().rejoin(member.way.rejoins, previous, stable.as_ref());
+        member.work.probation = rejoined.map(|rejoined| rejoined.id);
+        let Some(Rejoined { id, begins }) = rejoined else { return false };
+        if begins {
+            let until = Instant::now() + previous.assignment.policies.reload.grace_period;
+            self.events.send(Event::GraceOver { id, until }).await.ok();
+        }
+        self.note_rejoined(id, previous)
+    }
+
+    fn note_rejoined(&self, id: ProbationId, target: &Target) -> bool {
+        if !target.stable {
+            let partners = self.probations.lock().plugins(id);
+            self.journal.rejoins(target, &partners);
+        }
+        !target.stable
     }
 
     /// It was never stopped: calls go on as before.
     fn keep(&self, mut member: Returning, failed: &GroupFailure) {
         let previous = member.way.previous.take();
-        if let Some(previous) = &previous {
-            self.rejoin(&mut member, previous);
+        member.work.probation = member.way.rejoins.filter(|id| self.probations.lock().is_open(*id));
+        if let Some((id, previous)) = member.work.probation.zip(previous.as_ref()) {
+            self.note_rejoined(id, previous);
         }
         // Its grace period ended while it was about to move: nobody else could tell.
         if member.way.rejoins.is_some() && member.work.probation.is_none() {

@@ -45,6 +45,14 @@ enum Stage {
     Closed,
 }
 
+/// The probation of a version that comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejoined {
+    pub id: ProbationId,
+    /// It is the version's own, and begins now.
+    pub begins: bool,
+}
+
 /// Where a plugin of a probation stands now.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -115,6 +123,19 @@ impl Probations {
     /// Begins a probation of a member whose own ended while it was down.
     pub fn open_alone(&mut self, member: Member) -> ProbationId {
         self.insert(vec![Member { base: None, ..member }], BTreeSet::new())
+    }
+
+    /// Puts a version that was stopped in the probation `base` on probation again: on one of its own if that is over, since it
+    /// was not there to outlive it. It would go back to `stable`.
+    pub fn rejoin(&mut self, base: Option<ProbationId>, target: &Target, stable: Option<&Target>) -> Option<Rejoined> {
+        let id = base?;
+        if self.is_open(id) {
+            return Some(Rejoined { id, begins: false });
+        }
+        let (plugin, target, previous) =
+            (target.name().to_owned(), Some(target).filter(|t| !t.stable)?, stable.cloned());
+        let member = Member { plugin, target: Some(target.clone()), previous, base: None };
+        Some(Rejoined { id: self.open_alone(member), begins: true })
     }
 
     fn insert(&mut self, members: Vec<Member>, bases: BTreeSet<ProbationId>) -> ProbationId {
@@ -470,6 +491,14 @@ mod tests {
         let top = instance.moves(&[("b-2", "b-3")]);
         instance.ends(base);
         assert_eq!(instance.rolls_back(top), alone(&["b-3 b-2"]));
+        let own = instance.probations.rejoin(Some(base), &target("b-2"), Some(&stable("b-1"))).unwrap();
+        assert!(own.begins && instance.probations.plugins(own.id) == ["b"], "it was not there to outlive it");
+        let again = instance.probations.rejoin(Some(own.id), &target("b-2"), None);
+        assert_eq!(again, Some(Rejoined { begins: false, ..own }));
+        assert_eq!(instance.probations.rejoin(Some(base), &stable("b-2"), None), None);
+        assert_eq!(instance.probations.rejoin(None, &target("b-2"), None), None, "it was proven when it left");
+        instance.standing.insert("b".into(), Standing { probation: Some(own.id), current: Some(target("b-2")) });
+        assert_eq!(instance.rolls_back(own.id), alone(&["b-2 b-1"]));
     }
 
     #[test]
