@@ -27,9 +27,6 @@ impl Confiner {
         for lacking in parts.missing() {
             tracing::warn!("The sandbox of plugins is not complete on this kernel: {lacking}");
         }
-        for lacking in parts.open() {
-            tracing::info!("The sandbox of plugins on this kernel: {lacking}");
-        }
         Self { parts, volumes, asked: ArcSwap::default() }
     }
 
@@ -75,6 +72,7 @@ impl Confiner {
         Ok(Confinement {
             parts: self.parts,
             artifact: artifact.directory.clone(),
+            filesystem: has(Permission::Filesystem),
             volumes: if has(Permission::Filesystem) { self.volumes.clone() } else { Vec::new() },
             network: has(Permission::Network),
             exec: has(Permission::Exec),

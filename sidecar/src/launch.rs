@@ -16,10 +16,14 @@ use crate::{
     instance::{Instance, Parts},
     link::Link,
     peers,
-    process::{Launch, Process, SpawnError, Spawner},
+    process::{
+        Launch, Process, SpawnError, Spawner,
+        sandbox::{DATA, TEMPORARY},
+    },
     slot::{Listed, Slot},
     target::Target,
 };
+use futures::{StreamExt, stream};
 use rockstar_core::{
     config,
     manifest::{self, Manifest, Parsed},
@@ -28,7 +32,8 @@ use rockstar_core::{
 use rockstar_proto::plugin::Description;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
-use tokio::{net::UnixListener, task::AbortHandle, time::Instant};
+use tokio::{task::AbortHandle, time::Instant};
+use tokio_stream::wrappers::ReceiverStream;
 
 /// How long each step may take.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +99,7 @@ impl Launcher {
             artifact.command(&manifest).map_err(|error| error.as_given(&artifact, &target.body.source))?;
         let confinement = self.confiner.confine(slot.name(), &artifact, &target.assignment.permissions)?;
         let directory = PrivateDirectory::new(&self.run).map_err(disk)?;
-        let listener = UnixListener::bind(directory.host_socket()).map_err(disk)?;
+        let listener = directory.listen().map_err(disk)?;
         let launch = Launch {
             plugin: slot.name().to_owned(),
             program,
@@ -103,6 +108,7 @@ impl Launcher {
             directory: directory.path().to_owned(),
             memory: target.memory(),
             confinement,
+            host_socket: Some(directory.host_socket()),
         };
         let mut process = Process::start(&self.spawner, &launch).await.map_err(not_started)?;
         let listed = slot.list(confine::kernel_permissions(&target.assignment.permissions), process.killer());
@@ -115,11 +121,13 @@ impl Launcher {
             };
         process.settle();
         // It may have removed it itself.
-        directory.hide_plugin_socket().ok();
+        directory.remove_plugin_socket().ok();
         let manifest = Arc::new(with_schema(manifest, &description));
         let instance = Arc::new(instance(target, manifest, link)?);
         let (name, spawner) = (slot.name().to_owned(), self.spawner.clone());
+        let made = process.take_connections().map(ReceiverStream::new);
         let connections = peers::of_session(listener, process.session(), name, spawner);
+        let connections = stream::select(connections, stream::iter(made).flatten().map(Ok));
         let context = context::serve(connections, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
         Ok(Launched { instance, process, artifact, context, _listed: listed, _directory: directory })
     }
@@ -203,8 +211,8 @@ fn environment(target: &Target, artifact: &Artifact, directory: &Path) -> BTreeM
     let given = target.body.env.iter().map(|(k, v)| (k.clone(), v.clone()));
     let own = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
-        ("HOME", path(&directory.join(directory::DATA))),
-        ("TMPDIR", path(&directory.join(directory::TEMPORARY))),
+        ("HOME", path(&directory.join(DATA))),
+        ("TMPDIR", path(&directory.join(TEMPORARY))),
         // Go's collector works harder before the limit, rather than meet it.
         ("GOMEMLIMIT", (target.memory() / 10 * 9).to_string()),
     ];

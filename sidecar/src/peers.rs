@@ -10,7 +10,12 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::Pid,
 };
-use std::{collections::HashSet, fs, io, net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    collections::HashSet,
+    fs, io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt, wrappers::UnixListenerStream};
 
@@ -25,10 +30,11 @@ pub enum Peer {
 }
 
 impl Peer {
-    pub fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub fn of(stream: &impl AsFd) -> io::Result<Self> {
         // Taken first: as long as it names a living process, the number below is that one's.
         let handle: Option<OwnedFd> = getsockopt(stream, sockopt::PeerPidfd).ok();
-        let Some(pid) = stream.peer_cred()?.pid().and_then(Pid::from_raw) else { return Ok(Self::Outside) };
+        let pid = getsockopt(stream, sockopt::PeerCredentials)?.pid();
+        let Some(pid) = Pid::from_raw(pid) else { return Ok(Self::Outside) };
         let session = session(pid);
         match (session, handle.is_some_and(|handle| has_ended(&handle))) {
             (Ok(Some(session)), false) => Ok(Self::Session(session)),
@@ -38,8 +44,8 @@ impl Peer {
     }
 }
 
-/// None where its leader is outside of our namespace of process ids, or it is a thread of the kernel.
-fn session(pid: Pid) -> io::Result<Option<Pid>> {
+/// The session of a process. None where its leader is outside of our namespace of process ids, or it is a thread of the kernel.
+pub(crate) fn session(pid: Pid) -> io::Result<Option<Pid>> {
     // rustix does not take the 0 that stands for this.
     let session = getsid(Some(nix::unistd::Pid::from_raw(pid.as_raw_nonzero().get())))?.as_raw();
     Ok(if session > 0 { Pid::from_raw(session) } else { None })
@@ -107,7 +113,7 @@ pub fn plugin_behind(peer: SocketAddr, local: SocketAddr, spawner: &Spawner) -> 
     spawner.plugin_of(session)
 }
 
-fn has_ended(handle: &OwnedFd) -> bool {
+pub(crate) fn has_ended(handle: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(handle, PollFlags::IN)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0)

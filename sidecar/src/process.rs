@@ -2,12 +2,12 @@
 //! started, reading what they print. Does I/O; knows nothing of plugins' calls.
 
 mod exit;
-mod guard;
 mod output;
 mod program;
 mod reaper;
 pub mod sandbox;
 pub mod stub;
+mod supervisor;
 mod tree;
 mod verdict;
 
@@ -15,7 +15,6 @@ pub use exit::{Ended, Exit};
 pub(crate) use output::Flood;
 pub use reaper::Spawner;
 
-use guard::Guard;
 use output::Tail;
 use rustix::process::{Pid, Signal, kill_process_group};
 use sandbox::Confinement;
@@ -26,7 +25,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{net::UnixStream, sync::watch, task::JoinHandle, time::timeout};
+use supervisor::{Rights, Supervisor};
+use tokio::{
+    net::UnixStream,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use verdict::{Step, Verdict};
 
 /// How long the stub has to become the plugin.
@@ -49,6 +54,8 @@ pub struct Launch {
     /// Bytes of resident memory, children included.
     pub memory: u64,
     pub confinement: Confinement,
+    /// The socket of the plugin's context, in the directory; None where it has none.
+    pub host_socket: Option<PathBuf>,
 }
 
 /// Why a process did not start.
@@ -87,7 +94,7 @@ pub struct Process {
     ended: watch::Receiver<Option<Ended>>,
     tail: Arc<Tail>,
     readers: Vec<JoinHandle<()>>,
-    guard: Option<Guard>,
+    supervisor: Option<Supervisor>,
 }
 
 impl Process {
@@ -96,8 +103,8 @@ impl Process {
         let spawned = spawner.spawn(launch).await.map_err(SpawnError::Spawn)?;
         let tail = Arc::new(Tail::default());
         let readers = output::read(&launch.plugin, spawned.stdout, spawned.stderr, &tail).map_err(SpawnError::Spawn)?;
-        let mut process = Self { session: spawned.pid, ended: spawned.ended, tail, readers, guard: None };
-        match timeout(EXEC_TIMEOUT, process.executed(&spawned.verdict)).await {
+        let mut process = Self { session: spawned.pid, ended: spawned.ended, tail, readers, supervisor: None };
+        match timeout(EXEC_TIMEOUT, process.executed(launch, &spawned.verdict)).await {
             Err(_) => Err(SpawnError::Slow),
             Ok(Err(cause)) => Err(SpawnError::Spawn(cause)),
             Ok(Ok(Some((step, cause)))) => Err(failed(step, cause, &launch.program)),
@@ -106,11 +113,11 @@ impl Process {
     }
 
     /// Until the plugin's program begins. The kernel already asks whether it may.
-    async fn executed(&mut self, socket: &UnixStream) -> io::Result<Option<(Step, io::Error)>> {
+    async fn executed(&mut self, launch: &Launch, socket: &UnixStream) -> io::Result<Option<(Step, io::Error)>> {
         let (mut verdict, mut failure) = (Verdict::default(), Vec::new());
         while verdict::take(socket, &mut verdict, &mut failure).await? {
             if let Some(listener) = verdict.listener.take() {
-                self.guard = Some(Guard::start(listener, self.session)?);
+                self.supervisor = Some(Supervisor::start(listener, self.session, Rights::new(launch)?)?);
             }
         }
         Ok(verdict.failure)
@@ -118,13 +125,19 @@ impl Process {
 
     /// It has become the plugin: from now on it starts no program, unless it has the permission `exec`.
     pub fn settle(&self) {
-        self.guard.iter().for_each(Guard::settle);
+        self.supervisor.iter().for_each(Supervisor::settle);
     }
 
     /// How often it tried to start a program without permission. None: it has it, or the kernel does not tell.
     #[must_use]
     pub fn refused(&self) -> Option<watch::Receiver<u64>> {
-        self.guard.as_ref().map(Guard::refused)
+        self.supervisor.as_ref().filter(|s| !s.allows_programs()).map(Supervisor::refused)
+    }
+
+    /// Connections to the plugin's context that the sidecar makes in the plugin's place. Gives them once; none where
+    /// the kernel does not ask.
+    pub fn take_connections(&mut self) -> Option<mpsc::Receiver<UnixStream>> {
+        self.supervisor.as_mut().and_then(Supervisor::take_connections)
     }
 
     #[must_use]

@@ -21,6 +21,7 @@ fn shell(script: &str) -> Launch {
         environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
         memory: PLENTY,
         confinement: Confinement::default(),
+        host_socket: None,
     }
 }
 

@@ -64,6 +64,7 @@ impl Scene {
             environment: environment.map(|(key, value)| (key.to_owned(), value)).into(),
             memory: 1 << 30,
             confinement: self.confinement.clone(),
+            host_socket: None,
         };
         Process::start(&SPAWNER, &launch).await.unwrap()
     }

@@ -1,30 +1,39 @@
 //! A plugin process's private directory, with the two sockets in it. Their names are short and relative, since a socket's
-//! path holds 107 bytes and gRPC libraries stumble over slashes. Does I/O.
+//! path holds 107 bytes and gRPC libraries stumble over slashes. The directory's own name is a secret that other plugins
+//! cannot learn: they run as the same user, so its parent can be entered and cannot be listed or watched, and the sockets
+//! are bound by names that the kernel's table of sockets may show. Does I/O.
 
+use crate::process::sandbox::{DATA, TEMPORARY};
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
+use tokio::net::UnixListener;
 
 pub(super) const PLUGIN_SOCKET: &str = "plugin.sock";
 pub(super) const HOST_SOCKET: &str = "host.sock";
-pub(super) const DATA: &str = "data";
-pub(super) const TEMPORARY: &str = "tmp";
+/// Entered and changed, not read.
+const UNLISTED: u32 = 0o300;
 const ATTEMPTS: usize = 16;
 
 /// Removed with all in it when dropped.
 #[derive(Debug)]
 pub struct PrivateDirectory {
     path: PathBuf,
+    handle: fs::File,
 }
 
 impl PrivateDirectory {
     pub fn new(run: &Path) -> io::Result<Self> {
         let parent = std::path::absolute(run)?.join("p");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
+        fs::set_permissions(&parent, fs::Permissions::from_mode(UNLISTED))?;
         let path = fresh(&parent)?;
-        let directory = Self { path };
+        let directory = Self { handle: fs::File::open(&path)?, path };
         for inner in [DATA, TEMPORARY] {
             fs::create_dir(directory.path.join(inner))?;
         }
@@ -36,15 +45,24 @@ impl PrivateDirectory {
         &self.path
     }
 
+    /// By a path that fits into a socket's address, however long the directory's is.
     #[must_use]
     pub fn plugin_socket(&self) -> PathBuf {
-        self.path.join(PLUGIN_SOCKET)
+        self.through(PLUGIN_SOCKET)
     }
 
     /// Once the host is connected nobody else needs to find the plugin's socket: other plugins could call it.
-    pub fn hide_plugin_socket(&self) -> io::Result<()> {
-        let hidden = format!("{:016x}.sock", rand::random::<u64>());
-        fs::rename(self.plugin_socket(), self.path.join(hidden))
+    pub fn remove_plugin_socket(&self) -> io::Result<()> {
+        fs::remove_file(self.plugin_socket())
+    }
+
+    /// Listens on the host's socket; its name in the kernel's table does not tell the directory's.
+    pub fn listen(&self) -> io::Result<UnixListener> {
+        UnixListener::bind(self.through(HOST_SOCKET))
+    }
+
+    fn through(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.handle.as_raw_fd()))
     }
 
     #[must_use]
@@ -55,7 +73,7 @@ impl PrivateDirectory {
 
 fn fresh(parent: &Path) -> io::Result<PathBuf> {
     for _ in 0..ATTEMPTS {
-        let path = parent.join(format!("{:08x}", rand::random::<u32>()));
+        let path = parent.join(format!("{:016x}", rand::random::<u64>()));
         match fs::DirBuilder::new().mode(0o700).create(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
             made => return made.map(|()| path),

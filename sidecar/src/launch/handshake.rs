@@ -101,21 +101,31 @@ async fn talk(
 }
 
 async fn connected(session: Pid, socket: &Path, deadline: Instant, limit: Duration) -> Result<Channel, HandshakeError> {
-    let stream = timeout_at(deadline, connect(socket)).await.map_err(|_| HandshakeError::NeverListened(limit))?;
-    if Peer::of(&stream).ok() != Some(Peer::Session(session)) {
-        return Err(HandshakeError::Foreign);
-    }
+    let connected = timeout_at(deadline, connect(session, socket)).await;
+    let stream = connected.map_err(|_| HandshakeError::NeverListened(limit))??;
     let channel = timeout_at(deadline, channel(stream)).await.map_err(|_| HandshakeError::NeverAnswered(limit))?;
     channel.map_err(|cause| HandshakeError::NoProtocol(cause.to_string()))
 }
 
-async fn connect(socket: &Path) -> UnixStream {
+/// A connection to a process of this session.
+async fn connect(session: Pid, socket: &Path) -> Result<UnixStream, HandshakeError> {
     loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => return stream,
-            Err(_) => sleep(PAUSE).await,
+        let Ok(stream) = UnixStream::connect(socket).await else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        match Peer::of(&stream) {
+            Ok(Peer::Session(other)) if other == session => return Ok(stream),
+            // Bound in the plugin's place, and not taken over by it yet.
+            Ok(_) if is_of_this_process(&stream) => sleep(PAUSE).await,
+            _ => return Err(HandshakeError::Foreign),
         }
     }
+}
+
+fn is_of_this_process(stream: &UnixStream) -> bool {
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    pid.is_some_and(|pid| i64::from(pid) == i64::from(std::process::id()))
 }
 
 /// Of this one connection: when it is lost, so is the plugin.

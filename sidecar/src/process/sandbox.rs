@@ -7,7 +7,7 @@ mod programs;
 
 pub use parts::{PROBE, Parts, probe};
 
-use rockstar_seccomp::{Exec, Filter, Listener};
+use rockstar_seccomp::{Filter, Listener};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -15,6 +15,10 @@ use std::{
     path::{Path, PathBuf},
     str::FromStr,
 };
+
+/// Where a plugin's own files are, in its private directory.
+pub(crate) const DATA: &str = "data";
+pub(crate) const TEMPORARY: &str = "tmp";
 
 /// What one process is confined to. Its own directory is the one that it starts in.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -25,6 +29,7 @@ pub struct Confinement {
     pub artifact: PathBuf,
     /// What `filesystem` grants.
     pub volumes: Vec<Volume>,
+    pub filesystem: bool,
     pub network: bool,
     pub exec: bool,
 }
@@ -71,8 +76,21 @@ impl fmt::Display for Volume {
 }
 
 impl Confinement {
+    /// What the calling process, which leads the plugin's session, may call.
+    fn filter(&self) -> Filter {
+        Filter {
+            network: self.network,
+            exec: self.exec,
+            filesystem: self.filesystem,
+            signals_scoped: self.parts.landlock >= parts::SIGNALS,
+            sockets_scoped: self.parts.landlock >= parts::SOCKETS,
+            listener: self.parts.notifications,
+            leader: std::process::id(),
+        }
+    }
+
     /// Confines the calling thread, which must be the only one, to what `program` may do. Gives the end on which the
-    /// kernel asks about starting programs, unless `exec` is granted.
+    /// kernel asks about what the filter leaves to the sidecar.
     pub(super) fn enter(&self, program: &Path) -> io::Result<Option<Listener>> {
         drop_capabilities();
         if self.parts.landlock > 0 {
@@ -81,8 +99,7 @@ impl Confinement {
         if !self.parts.filter {
             return Ok(None);
         }
-        let exec = if self.exec || !self.parts.notifications { Exec::Allowed } else { Exec::Asked };
-        Filter { network: self.network, exec }.install()
+        self.filter().install()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Files and programs: the Landlock rules. Does I/O.
 
-use super::{Confinement, programs};
+use super::{Confinement, DATA, TEMPORARY, programs};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope, path_beneath_rules,
 };
@@ -15,7 +15,7 @@ const NEWEST: ABI = ABI::V9;
 /// Programs, libraries and data of the system.
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib32", "/lib64", "/bin", "/opt"];
 /// What libraries want of the rest. Without secrets, and without names of people.
-const SETTINGS: [&str; 18] = [
+const SETTINGS: [&str; 17] = [
     "/etc/ld.so.cache",
     "/etc/ssl",
     "/etc/pki",
@@ -27,17 +27,39 @@ const SETTINGS: [&str; 18] = [
     "/etc/nsswitch.conf",
     "/etc/services",
     "/etc/localtime",
-    "/dev/zero",
+    "/etc/timezone",
     "/dev/random",
     "/dev/urandom",
-    "/proc/self",
     "/proc/cpuinfo",
     "/proc/meminfo",
     "/sys/kernel/mm/transparent_hugepage",
 ];
+/// What a process is told about itself. Not `net`, which names everybody's sockets and is below each thread, too.
+const SELF: [&str; 22] = [
+    "auxv",
+    "cgroup",
+    "cmdline",
+    "comm",
+    "environ",
+    "fd",
+    "fdinfo",
+    "io",
+    "limits",
+    "maps",
+    "mountinfo",
+    "mounts",
+    "oom_score",
+    "oom_score_adj",
+    "personality",
+    "sched",
+    "schedstat",
+    "smaps",
+    "smaps_rollup",
+    "stat",
+    "statm",
+    "status",
+];
 const NOWHERE: &str = "/dev/null";
-const DATA: &str = "data";
-const TEMPORARY: &str = "tmp";
 
 /// One grant: these paths with all below them, those that exist.
 struct Rule {
@@ -77,6 +99,7 @@ fn rules(confinement: &Confinement, programs: Vec<PathBuf>) -> Vec<Rule> {
         Rule { paths: vec![DATA.into(), TEMPORARY.into()], access: write },
         Rule { paths: system.collect(), access: fixed },
         Rule { paths: SETTINGS.map(PathBuf::from).to_vec(), access: read },
+        Rule { paths: SELF.map(|name| Path::new("/proc/self").join(name)).to_vec(), access: read },
         Rule { paths: vec![NOWHERE.into()], access: AccessFs::ReadFile | AccessFs::WriteFile },
         Rule { paths: programs, access: AccessFs::ReadFile | AccessFs::Execute },
         Rule { paths: volumes(writable), access: write },

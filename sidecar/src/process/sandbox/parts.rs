@@ -1,7 +1,7 @@
 //! What of the sandbox this kernel enforces: found out by a child that confines itself as far as it can and tells.
 
 use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr};
-use rockstar_seccomp::{Exec, Filter};
+use rockstar_seccomp::Filter;
 use serde::{Deserialize, Serialize};
 use std::{
     io,
@@ -12,11 +12,11 @@ use std::{
 /// The subcommand of the child.
 pub const PROBE: &str = "sandbox-probe";
 /// The oldest Landlock that no write to a file escapes.
-const NEEDED: u32 = 3;
+const FILES: u32 = 3;
 /// The oldest that keeps signals in.
-const SIGNALS: u32 = 6;
+pub(super) const SIGNALS: u32 = 6;
 /// The oldest that keeps connections to Unix sockets in.
-const SOCKETS: u32 = 9;
+pub(super) const SOCKETS: u32 = 9;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
@@ -24,7 +24,7 @@ pub struct Parts {
     pub landlock: u32,
     /// System calls are filtered.
     pub filter: bool,
-    /// The sidecar can be asked about starting programs.
+    /// The sidecar can be asked about calls.
     pub notifications: bool,
 }
 
@@ -36,41 +36,36 @@ impl Parts {
         serde_json::from_slice(&output.stdout).map_err(io::Error::other)
     }
 
-    /// What `Required` requires and the kernel does not do.
+    /// What of the sandbox is not enforced, part by part.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let landlock = match self.landlock {
+        let newer =
+            |needed: u32, what: &str| format!("{what} (Landlock ABI {needed} needed, this is {})", self.landlock);
+        let files = match self.landlock {
             0 => Some(
                 "files and programs are not confined (the kernel has no Landlock, or it is not enabled)".to_owned(),
             ),
-            1..NEEDED => {
-                Some(format!("files can be truncated (Landlock ABI {NEEDED} needed, this is {})", self.landlock))
-            }
+            1..FILES => Some(newer(FILES, "files can be truncated")),
             _ => None,
         };
-        let filter = (!self.filter).then_some("system calls are not filtered (seccomp is not available)");
-        let notifications = (self.filter && !self.notifications)
-            .then_some("attempts to start programs are not observed (seccomp notifications are not available)");
-        landlock.into_iter().chain([filter, notifications].into_iter().flatten().map(str::to_owned)).collect()
-    }
-
-    /// What else it does not do.
-    #[must_use]
-    pub fn open(&self) -> Vec<String> {
-        let newer = |needed: u32, what: &str| {
-            (self.landlock < needed)
-                .then(|| format!("{what} (Landlock ABI {needed} needed, this is {})", self.landlock))
-        };
-        let signals = newer(SIGNALS, "signals to other processes of the same user are not confined");
-        let sockets = newer(SOCKETS, "connections to Unix sockets of other programs are not confined");
-        signals.into_iter().chain(sockets).collect()
+        let calls = (!self.filter).then(|| "system calls are not filtered (seccomp is not available)".to_owned());
+        let asked = (self.filter && !self.notifications).then(|| {
+            "attempts to start programs are not observed, and modes and times of files cannot be changed (seccomp \
+             notifications are not available)"
+                .to_owned()
+        });
+        // The filter refuses signals where Landlock does not confine them.
+        let signals = (!self.filter && self.landlock < SIGNALS)
+            .then(|| newer(SIGNALS, "signals to other processes of the same user are not confined"));
+        let sockets = (!self.notifications && self.landlock < SOCKETS)
+            .then(|| newer(SOCKETS, "connections to Unix sockets of other programs are not confined"));
+        [files, calls, asked, signals, sockets].into_iter().flatten().collect()
     }
 
     /// `enforced`, or `partial: WHY`.
     #[must_use]
     pub fn status(&self) -> String {
-        let signals = self.open().into_iter().filter(|_| self.landlock < SIGNALS).take(1);
-        let lacking: Vec<_> = self.missing().into_iter().chain(signals).collect();
+        let lacking = self.missing();
         match lacking.is_empty() {
             true => "enforced".to_owned(),
             false => format!("partial: {}", lacking.join("; ")),
@@ -82,9 +77,9 @@ impl Parts {
 #[must_use]
 pub fn probe() -> u8 {
     let landlock = landlock();
-    let asked = Filter { network: false, exec: Exec::Asked }.install();
+    let asked = Filter { listener: true, ..Filter::default() }.install();
     let notifications = asked.is_ok();
-    let filter = notifications || Filter { network: false, exec: Exec::Allowed }.install().is_ok();
+    let filter = notifications || Filter::default().install().is_ok();
     let parts = Parts { landlock, filter, notifications };
     match serde_json::to_writer(io::stdout(), &parts) {
         Ok(()) => 0,
@@ -110,31 +105,42 @@ mod tests {
     use super::*;
 
     const ALL: Parts = Parts { landlock: 9, filter: true, notifications: true };
+    const NO_ASKING: &str = "attempts to start programs are not observed, and modes and times of files cannot be changed \
+                             (seccomp notifications are not available)";
+    const NO_SOCKETS: &str =
+        "connections to Unix sockets of other programs are not confined (Landlock ABI 9 needed, this is 8)";
 
     #[test]
-    fn the_status_says_what_is_not_enforced() {
+    fn the_status_says_each_part_that_is_not_enforced() {
         assert_eq!(ALL.status(), "enforced");
-        assert_eq!(Parts { landlock: 6, ..ALL }.status(), "enforced");
         let cases = [
+            // The filter and the sidecar do what this Landlock does not.
+            (Parts { landlock: 3, ..ALL }, Vec::new()),
+            (Parts { landlock: 2, ..ALL }, vec!["files can be truncated (Landlock ABI 3 needed, this is 2)"]),
             (
-                Parts { landlock: 5, ..ALL },
-                "partial: signals to other processes of the same user are not confined (Landlock ABI 6 needed, this is 5)",
+                Parts { landlock: 0, ..ALL },
+                vec!["files and programs are not confined (the kernel has no Landlock, or it is not enabled)"],
+            ),
+            (Parts { notifications: false, ..ALL }, vec![NO_ASKING]),
+            (Parts { notifications: false, landlock: 8, ..ALL }, vec![NO_ASKING, NO_SOCKETS]),
+            (
+                Parts { filter: false, notifications: false, landlock: 8 },
+                vec!["system calls are not filtered (seccomp is not available)", NO_SOCKETS],
             ),
             (
-                Parts { notifications: false, ..ALL },
-                "partial: attempts to start programs are not observed (seccomp notifications are not available)",
+                Parts { filter: false, notifications: false, landlock: 5 },
+                vec![
+                    "system calls are not filtered (seccomp is not available)",
+                    "signals to other processes of the same user are not confined (Landlock ABI 6 needed, this is 5)",
+                    "connections to Unix sockets of other programs are not confined (Landlock ABI 9 needed, this is 5)",
+                ],
             ),
         ];
-        for (parts, status) in cases {
+        for (parts, missing) in cases {
+            assert_eq!(parts.missing(), missing, "{parts:?}");
+            let status =
+                if missing.is_empty() { "enforced".into() } else { format!("partial: {}", missing.join("; ")) };
             assert_eq!(parts.status(), status);
         }
-    }
-
-    #[test]
-    fn signals_and_unix_sockets_are_not_required() {
-        assert!(Parts { landlock: 3, ..ALL }.missing().is_empty());
-        assert_eq!(Parts { landlock: 3, ..ALL }.open().len(), 2);
-        assert_eq!(Parts { landlock: 2, ..ALL }.missing().len(), 1);
-        assert_eq!(Parts::default().missing().len(), 2);
     }
 }
