@@ -5,7 +5,7 @@ use rockstar_sidecar::{
     app,
     args::Arguments,
     logging,
-    process::{sandbox, stub},
+    process::{cleanup, sandbox, stub},
 };
 use std::process::ExitCode;
 
@@ -16,6 +16,10 @@ fn main() -> ExitCode {
     }
     if arguments.next_if(|a| a == sandbox::PROBE).is_some() {
         return sandbox::probe().into();
+    }
+    if arguments.next_if(|a| a == cleanup::NAME).is_some() {
+        protect();
+        return cleanup::run().into();
     }
     let arguments = Arguments::parse();
     let _logging = logging::init(arguments.log_format);

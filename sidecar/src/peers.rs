@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection: each plugin is a session of its own, which the kernel does not let it leave.
 //! Whoever must not be there finds the connection closed before the first byte. Does I/O; nothing waits.
 
-use crate::process::Spawner;
+use crate::process::{Spawner, is_descendant};
 use nix::{
     sys::socket::{getsockopt, sockopt},
     unistd::getsid,
@@ -58,7 +58,7 @@ pub fn of_session(
     plugin: String,
     spawner: Spawner,
 ) -> impl Stream<Item = io::Result<UnixStream>> {
-    admitted(listener, move |peer| match peer {
+    admitted(listener, move |_, peer| match peer {
         Peer::Session(other) if other == session => true,
         _ => {
             let who = name(peer, &spawner);
@@ -68,16 +68,17 @@ pub fn of_session(
     })
 }
 
-/// Connections to a socket that is for everybody but plugins.
+/// Connections to a socket that is for everybody but plugins: for processes that this one did not begin, by way of others
+/// neither. A session stays its plugin's until nobody of it is left.
 pub fn of_others(
     listener: UnixListener,
     what: &'static str,
     spawner: Spawner,
 ) -> impl Stream<Item = io::Result<UnixStream>> {
-    admitted(listener, move |peer| {
+    admitted(listener, move |stream, peer| {
         let admitted = match peer {
             Peer::Outside => true,
-            Peer::Session(session) => spawner.plugin_of(session).is_none(),
+            Peer::Session(session) => spawner.plugin_of(session).is_none() && !is_of_descendant(stream),
             Peer::Gone => false,
         };
         if !admitted {
@@ -87,9 +88,17 @@ pub fn of_others(
     })
 }
 
-fn admitted(listener: UnixListener, admits: impl Fn(Peer) -> bool) -> impl Stream<Item = io::Result<UnixStream>> {
+fn is_of_descendant(stream: &UnixStream) -> bool {
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
+    pid.is_none_or(is_descendant)
+}
+
+fn admitted(
+    listener: UnixListener,
+    admits: impl Fn(&UnixStream, Peer) -> bool,
+) -> impl Stream<Item = io::Result<UnixStream>> {
     UnixListenerStream::new(listener).filter(move |accepted| match accepted {
-        Ok(stream) => admits(Peer::of(stream).unwrap_or(Peer::Gone)),
+        Ok(stream) => admits(stream, Peer::of(stream).unwrap_or(Peer::Gone)),
         Err(_) => true,
     })
 }

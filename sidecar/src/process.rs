@@ -1,23 +1,27 @@
 //! Plugin processes: starting them through the stub, knowing when and how they end, ending them with all that they
 //! started, reading what they print. Does I/O; knows nothing of plugins' calls.
 
+pub mod cleanup;
 mod exit;
 mod output;
 mod program;
 mod reaper;
 pub mod sandbox;
+mod session;
+mod session_processes;
 pub mod stub;
 mod supervisor;
-mod tree;
 mod verdict;
 
 pub use exit::{Ended, Exit};
 pub(crate) use output::Flood;
 pub use reaper::Spawner;
+pub(crate) use session_processes::is_descendant;
 
 use output::Tail;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal};
 use sandbox::Confinement;
+use session::Session;
 use std::{
     collections::BTreeMap,
     io,
@@ -30,7 +34,7 @@ use tokio::{
     net::UnixStream,
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use verdict::{Step, Verdict};
 
@@ -38,6 +42,7 @@ use verdict::{Step, Verdict};
 const EXEC_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a process has to vanish after SIGKILL before we stop waiting for it.
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+const KILL_PAUSE: Duration = Duration::from_millis(5);
 /// What is still in its pipes when a process has ended is read this long; others may hold their ends open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -74,7 +79,7 @@ pub enum SpawnError {
 /// Ends a process from outside of its lifecycle.
 #[derive(Clone, Debug)]
 pub struct Killer {
-    session: Pid,
+    session: Arc<Session>,
     ended: watch::Receiver<Option<Ended>>,
 }
 
@@ -82,7 +87,7 @@ impl Killer {
     /// Kills the process and its descendants, unless it has ended.
     pub fn kill(&self) {
         if self.ended.borrow().is_none() {
-            tree::kill(self.session);
+            self.session.kill();
         }
     }
 }
@@ -90,7 +95,7 @@ impl Killer {
 /// A process that runs, or ran, with all its descendants. Dropping it kills them.
 #[derive(Debug)]
 pub struct Process {
-    session: Pid,
+    session: Arc<Session>,
     ended: watch::Receiver<Option<Ended>>,
     tail: Arc<Tail>,
     readers: Vec<JoinHandle<()>>,
@@ -103,7 +108,7 @@ impl Process {
         let spawned = spawner.spawn(launch).await.map_err(SpawnError::Spawn)?;
         let tail = Arc::new(Tail::default());
         let readers = output::read(&launch.plugin, spawned.stdout, spawned.stderr, &tail).map_err(SpawnError::Spawn)?;
-        let mut process = Self { session: spawned.pid, ended: spawned.ended, tail, readers, supervisor: None };
+        let mut process = Self { session: spawned.session, ended: spawned.ended, tail, readers, supervisor: None };
         match timeout(EXEC_TIMEOUT, process.executed(launch, &spawned.verdict)).await {
             Err(_) => Err(SpawnError::Slow),
             Ok(Err(cause)) => Err(SpawnError::Spawn(cause)),
@@ -117,7 +122,7 @@ impl Process {
         let (mut verdict, mut failure) = (Verdict::default(), Vec::new());
         while verdict::take(socket, &mut verdict, &mut failure).await? {
             if let Some(listener) = verdict.listener.take() {
-                self.supervisor = Some(Supervisor::start(listener, self.session, Rights::new(launch)?)?);
+                self.supervisor = Some(Supervisor::start(listener, self.session.leader(), Rights::new(launch)?)?);
             }
         }
         Ok(verdict.failure)
@@ -142,13 +147,13 @@ impl Process {
 
     #[must_use]
     pub fn killer(&self) -> Killer {
-        Killer { session: self.session, ended: self.ended.clone() }
+        Killer { session: Arc::clone(&self.session), ended: self.ended.clone() }
     }
 
     /// The process id of the leader, which is the id of the session too.
     #[must_use]
-    pub const fn session(&self) -> Pid {
-        self.session
+    pub fn session(&self) -> Pid {
+        self.session.leader()
     }
 
     #[must_use]
@@ -169,7 +174,7 @@ impl Process {
     /// Asks the process to end, and after `patience` makes it. Nothing of its session is left afterwards.
     pub async fn end(&self, patience: Duration) {
         if self.has_ended().is_none() {
-            kill_process_group(self.session, Signal::TERM).ok();
+            self.session.terminate();
             timeout(patience, self.ended()).await.ok();
         }
         self.kill().await;
@@ -177,16 +182,20 @@ impl Process {
 
     /// Kills the process and its descendants, and waits until it is gone.
     pub async fn kill(&self) {
-        tree::kill(self.session);
-        timeout(KILL_TIMEOUT, self.ended()).await.ok();
-        // What was being started while the first round ran.
-        tree::kill(self.session);
+        self.session.kill();
+        let gone = async {
+            self.ended().await;
+            while !self.session.kill() {
+                sleep(KILL_PAUSE).await;
+            }
+        };
+        timeout(KILL_TIMEOUT, gone).await.ok();
     }
 
     /// Resident bytes of the process and its descendants.
     #[must_use]
     pub fn resident(&self) -> u64 {
-        tree::resident(self.session)
+        self.session.resident()
     }
 
     /// The last lines on stderr, for texts of failures. After the end it waits a moment for what is in the pipe.
@@ -201,7 +210,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        tree::kill(self.session);
+        self.session.kill();
         self.readers.iter().for_each(JoinHandle::abort);
     }
 }

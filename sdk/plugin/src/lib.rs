@@ -48,6 +48,7 @@ mod manifest;
 mod metrics;
 mod middleware;
 mod outcome;
+mod peer;
 mod plugin;
 mod router;
 mod server;

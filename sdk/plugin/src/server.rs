@@ -1,6 +1,6 @@
 //! Serves a plugin on the socket that its host chose, until the host ends the process.
 
-use crate::{ManifestError, Plugin, PluginContext, host::Host, manifest, service::PluginService};
+use crate::{ManifestError, Plugin, PluginContext, host::Host, manifest, peer, service::PluginService};
 use rockstar_proto::{
     body::{BROKEN_OFF, CONNECTION_WINDOW, LATE_PIECES, STREAM_WINDOW},
     plugin::plugin_server::PluginServer,
@@ -10,7 +10,6 @@ use tokio::{
     net::UnixListener,
     signal::unix::{SignalKind, signal},
 };
-use tokio_stream::wrappers::UnixListenerStream;
 
 /// Why a plugin could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +53,9 @@ pub async fn serve<P: Plugin>(plugin: P) -> Result<(), ServeError> {
     let shutdown = async move {
         term.recv().await;
     };
-    Server::new(plugin, sockets.0, sockets.1).serve(shutdown).await
+    let mut server = Server::new(plugin, sockets.0, sockets.1);
+    server.caller = peer::host();
+    server.serve(shutdown).await
 }
 
 fn socket(variable: &'static str) -> Result<PathBuf, ServeError> {
@@ -67,12 +68,14 @@ pub struct Server<P> {
     plugin: P,
     socket: PathBuf,
     host: PathBuf,
+    /// The one process that may call it; None: any.
+    caller: Option<i32>,
 }
 
 impl<P: Plugin> Server<P> {
     /// `socket` is the plugin's own, `host` its host's; both are read relative to the working directory.
     pub fn new(plugin: P, socket: impl Into<PathBuf>, host: impl Into<PathBuf>) -> Self {
-        Self { plugin, socket: socket.into(), host: host.into() }
+        Self { plugin, socket: socket.into(), host: host.into(), caller: None }
     }
 
     /// Serves until `shutdown` is ready; calls that still run then are dropped.
@@ -89,7 +92,7 @@ impl<P: Plugin> Server<P> {
             .http2_max_pending_accept_reset_streams(Some(BROKEN_OFF))
             .http2_max_local_error_reset_streams(Some(LATE_PIECES))
             .add_service(service)
-            .serve_with_incoming(UnixListenerStream::new(listener));
+            .serve_with_incoming(peer::of_host(listener, self.caller));
         tokio::select! {
             served = serving => Ok(served?),
             () = shutdown => {

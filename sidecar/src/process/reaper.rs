@@ -1,11 +1,11 @@
 //! The one permanent thread that starts and reaps all processes: a child is killed by the kernel when the thread that
 //! started it ends, and only one place may wait for children. It watches memory too, since it wakes anyway. Does I/O.
 
-use super::{Ended, Exit, Launch, tree};
+use super::{Ended, Exit, Launch, cleanup::Cleanup, session::Session, session_processes as processes};
 use parking_lot::Mutex;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
-    process::{Pid, PidfdFlags, WaitOptions, pidfd_open, set_child_subreaper, wait},
+    process::{Pid, WaitOptions, set_child_subreaper, wait},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -28,6 +28,8 @@ use tokio::{
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// How long killed processes have to vanish.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between attempts to kill what is left of a session.
+const KILL_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 const IDLE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Starts processes. All of them end with the last clone. At most one a program: it takes every child's end.
@@ -39,8 +41,8 @@ pub struct Spawner {
     sessions: Sessions,
 }
 
-/// The plugins whose processes live, by session.
-type Sessions = Arc<Mutex<HashMap<Pid, String>>>;
+/// The sessions of which a process may live.
+type Sessions = Arc<Mutex<HashMap<Pid, Arc<Session>>>>;
 
 #[derive(Debug)]
 enum Order {
@@ -60,12 +62,13 @@ struct Start {
 #[derive(Debug)]
 struct Born {
     child: std::process::Child,
+    session: Arc<Session>,
     ended: watch::Receiver<Option<Ended>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Spawned {
-    pub(super) pid: Pid,
+    pub(super) session: Arc<Session>,
     pub(super) ended: watch::Receiver<Option<Ended>>,
     pub(super) verdict: UnixStream,
     pub(super) stdout: OwnedFd,
@@ -79,7 +82,8 @@ impl Spawner {
         let (orders, inbox) = channel();
         let sessions = Sessions::default();
         let (children, known) = (HashMap::new(), Arc::clone(&sessions));
-        let reaper = Reaper { inbox, bell: Arc::clone(&bell), children, sessions: known };
+        let cleanup = Cleanup::start(&stub).map_err(warn).ok();
+        let reaper = Reaper { inbox, bell: Arc::clone(&bell), children, sessions: known, cleanup };
         std::thread::Builder::new().name("reaper".into()).spawn(move || reaper.run())?;
         Ok(Self { orders, bell, stub, sessions })
     }
@@ -94,10 +98,15 @@ impl Spawner {
             memory: launch.memory,
             reply,
         })))?;
-        let Born { mut child, ended } = born.await.map_err(|_| gone())??;
+        let Born { mut child, session, ended } = born.await.map_err(|_| gone())??;
         let (stdout, stderr) = (child.stdout.take().ok_or_else(gone)?, child.stderr.take().ok_or_else(gone)?);
-        let pid = Pid::from_child(&child);
-        Ok(Spawned { pid, ended, verdict: UnixStream::from_std(ours)?, stdout: stdout.into(), stderr: stderr.into() })
+        Ok(Spawned {
+            session,
+            ended,
+            verdict: UnixStream::from_std(ours)?,
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        })
     }
 
     /// Kills all processes; returns when they are gone.
@@ -136,7 +145,7 @@ impl Spawner {
     /// The plugin whose session this is.
     #[must_use]
     pub fn plugin_of(&self, session: Pid) -> Option<String> {
-        self.sessions.lock().get(&session).cloned()
+        self.sessions.lock().get(&session).map(|session| session.plugin().to_owned())
     }
 }
 
@@ -145,6 +154,11 @@ impl Drop for Spawner {
         // The last clone's channel closes right after; the thread must look.
         rustix::io::write(&*self.bell, &1u64.to_ne_bytes()).ok();
     }
+}
+
+fn warn(cause: io::Error) -> io::Error {
+    tracing::warn!(%cause, "Processes that plugins have begun may outlive a sidecar that is killed: {cause}");
+    cause
 }
 
 fn gone() -> io::Error {
@@ -156,11 +170,11 @@ struct Reaper {
     bell: Arc<OwnedFd>,
     children: HashMap<Pid, Child>,
     sessions: Sessions,
+    cleanup: Option<Cleanup>,
 }
 
 struct Child {
-    /// Readable when the process has ended.
-    life: Option<OwnedFd>,
+    session: Arc<Session>,
     memory: u64,
     killed_for_memory: bool,
     ended: watch::Sender<Option<Ended>>,
@@ -181,8 +195,10 @@ impl Reaper {
 
     fn end(&mut self) {
         let until = Instant::now() + END_TIMEOUT;
-        self.children.keys().for_each(|session| tree::kill(*session));
-        while !self.children.is_empty() && Instant::now() < until {
+        self.children.values().for_each(|child| {
+            child.session.kill();
+        });
+        while !self.sessions.lock().is_empty() && Instant::now() < until {
             self.reap();
             self.sleep();
         }
@@ -210,16 +226,20 @@ impl Reaper {
         let born = command.spawn().map(|child| {
             let (sender, ended) = watch::channel(None);
             let pid = Pid::from_child(&child);
-            sessions.insert(pid, plugin);
-            let life = pidfd_open(pid, PidfdFlags::empty()).ok();
-            self.children.insert(pid, Child { life, memory, killed_for_memory: false, ended: sender });
-            Born { child, ended }
+            let session = Arc::new(Session::new(plugin, pid));
+            sessions.insert(pid, Arc::clone(&session));
+            let noted = Child { session: Arc::clone(&session), memory, killed_for_memory: false, ended: sender };
+            self.children.insert(pid, noted);
+            Born { child, session, ended }
         });
         drop(sessions);
+        if let (Ok(born), Some(cleanup)) = (&born, &mut self.cleanup) {
+            cleanup.add(born.session.leader()).map_err(warn).ok();
+        }
         // Our copy of the stub's end must close, or the verdict never ends.
         drop(command);
         if let Err(Ok(born)) = reply.send(born) {
-            tree::kill(Pid::from_child(&born.child));
+            born.session.kill();
         }
     }
 
@@ -229,13 +249,30 @@ impl Reaper {
             let Some(exit) = Exit::of(status) else { continue };
             // Others are orphans of plugins, ours by the subreaper's duty.
             if let Some(child) = self.children.remove(&pid) {
+                child.session.set_reaped();
                 let out_of_memory = child.killed_for_memory.then_some(child.memory);
                 child.ended.send_replace(Some(Ended { exit, out_of_memory }));
             }
         }
         if self.children.len() < before {
-            tree::kill_strays(|pid| self.children.contains_key(&pid));
-            self.sessions.lock().retain(|session, _| self.children.contains_key(session));
+            let own = self.cleanup.as_ref().map(Cleanup::process);
+            processes::kill_strays(|pid| self.children.contains_key(&pid) || Some(pid) == own);
+        }
+        self.forget_gone();
+    }
+
+    /// Kills what the ends of plugins have left, until nobody is left: until then their sessions are theirs.
+    fn forget_gone(&mut self) {
+        let mut gone = Vec::new();
+        self.sessions.lock().retain(|leader, session| {
+            let is_gone = session.is_reaped() && session.kill();
+            gone.extend(is_gone.then_some(*leader));
+            !is_gone
+        });
+        for leader in gone {
+            if let Some(cleanup) = &mut self.cleanup {
+                cleanup.remove(leader).map_err(warn).ok();
+            }
         }
     }
 
@@ -243,21 +280,25 @@ impl Reaper {
         if self.children.is_empty() {
             return;
         }
-        let residents = tree::residents(&self.children.keys().copied().collect::<HashSet<_>>());
+        let residents = processes::residents(&self.children.keys().copied().collect::<HashSet<_>>());
         for (session, resident) in residents {
             let Some(child) = self.children.get_mut(&session) else { continue };
             if resident > child.memory {
                 child.killed_for_memory = true;
-                tree::kill(session);
+                child.session.kill();
             }
         }
     }
 
     fn sleep(&self) {
-        let lives = self.children.values().filter_map(|c| c.life.as_ref());
+        let lives = self.children.values().filter_map(|child| child.session.life());
         let mut fds: Vec<_> =
             std::iter::once(&*self.bell).chain(lives).map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-        let patience = if self.children.is_empty() { IDLE } else { TICK };
+        let patience = match self.sessions.lock().len() {
+            0 => IDLE,
+            sessions if sessions > self.children.len() => KILL_PAUSE,
+            _ => TICK,
+        };
         // An interrupted sleep is a short one.
         poll(&mut fds, Some(&patience)).ok();
         rustix::io::read(&*self.bell, &mut [0u8; 8]).ok();

@@ -95,6 +95,40 @@ pub(crate) fn signal(pid: i32) -> io::Result<()> {
     result(unsafe { libc::kill(pid, 0) }.into()).map(|_| ())
 }
 
+/// A child that forks and ends, whose child forks and ends, and so on without end: each lives for microseconds. Each in
+/// turn tries to forget what ends it, and to leave.
+pub(crate) fn hop(chains: i32) -> io::Result<()> {
+    for _ in 0..chains {
+        if result(unsafe { libc::fork() }.into())? == 0 {
+            loop {
+                unsafe {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+                    libc::setsid();
+                    libc::setpgid(0, 0);
+                    if libc::fork() > 0 {
+                        libc::_exit(0);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A child that is waited for: signals reach the plugin's own.
+pub(crate) fn end_child() -> io::Result<()> {
+    let child = result(unsafe { libc::fork() }.into())? as i32;
+    if child == 0 {
+        loop {
+            unsafe { libc::pause() };
+        }
+    }
+    result(unsafe { libc::kill(child, libc::SIGKILL) }.into())?;
+    let mut status = 0;
+    result(unsafe { libc::waitpid(child, &raw mut status, 0) }.into())?;
+    if libc::WTERMSIG(status) == libc::SIGKILL { Ok(()) } else { Err(io::Error::other("not killed")) }
+}
+
 /// A grandchild whose parent is gone, deaf to SIGTERM, with our output open.
 pub(crate) fn leave_orphans() -> io::Result<()> {
     let child = result(unsafe { libc::fork() }.into())?;

@@ -2,13 +2,18 @@
 
 mod calls;
 mod context;
+mod files;
+mod raw;
 
 use rockstar_plugin::{Plugin, PluginConfig, PluginContext, Result, Value, async_trait};
 use std::{
     fs,
     io::{self, Read, Write},
     net::{TcpStream, UdpSocket},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
     process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
@@ -68,6 +73,17 @@ fn attempted(attempt: &str) -> io::Result<()> {
         "session" => calls::in_child(rest),
         "undumpable" => calls::undumpable(),
         "signal" => calls::signal(number(rest)?),
+        "call" => raw::call(rest),
+        "fd" => raw::call_on_file(rest),
+        "attributes" => files::own_attributes(rest),
+        "chmod-link" => files::chmod_through_link(rest),
+        "socket-names" => files::socket_names(),
+        "datagram" => files::datagram(rest),
+        "list" => fs::read_dir(rest).map(|_| ()),
+        "abstract" => abstract_socket(rest),
+        "own-socket" => own_socket(),
+        "hop" => calls::hop(number(rest)?),
+        "end-child" => calls::end_child(),
         "connect" => first_byte(UnixStream::connect(rest)?, PREFACE),
         "http" => {
             first_byte(TcpStream::connect(rest)?, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -94,6 +110,24 @@ fn own() -> io::Result<()> {
     fs::create_dir_all("data/a/b")?;
     fs::rename("data/a/b", "tmp/b")?;
     fs::remove_dir("tmp/b")
+}
+
+fn abstract_socket(name: &str) -> io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    UnixStream::connect_addr(&address).map(|_| ())
+}
+
+/// A socket that it serves itself.
+fn own_socket() -> io::Result<()> {
+    fs::remove_file("data/own.sock").ok();
+    let listener = UnixListener::bind("data/own.sock")?;
+    let mut near = UnixStream::connect("data/own.sock")?;
+    let (mut far, _) = listener.accept()?;
+    near.write_all(b"ping")?;
+    let mut said = [0; 4];
+    far.read_exact(&mut said)?;
+    if &said == b"ping" { Ok(()) } else { Err(io::Error::other("another one's words")) }
 }
 
 fn run(line: &str) -> io::Result<()> {

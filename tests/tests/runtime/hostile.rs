@@ -55,6 +55,12 @@ impl Hostiles {
         self.configure(plugin, attempts);
     }
 
+    /// Takes a plugin out of the file.
+    pub(crate) fn remove(&mut self, plugin: &str) {
+        self.permissions.remove(plugin);
+        self.configure("", &[]);
+    }
+
     /// Changes what a plugin may do.
     pub(crate) fn grant(&mut self, plugin: &'static str, permissions: Value) {
         self.permissions.insert(plugin, permissions);

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // the world is shared with other tests
 
 mod app;
+mod attacks;
 mod bodies;
 mod commands;
 mod database;

@@ -1,45 +1,51 @@
 //! The processes of a session, read from /proc. Does I/O, synchronously; no call blocks.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     collections::{HashMap, HashSet},
     fs,
 };
 
-/// How often a session is searched for processes that were being forked while it was killed.
-const ROUNDS: usize = 20;
+/// How far a process's parents are followed.
+const MAX_DEPTH: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stat {
     pid: Pid,
+    parent: Option<Pid>,
     /// None where its leader is outside of our namespace of process ids.
     session: Option<Pid>,
     zombie: bool,
 }
 
-/// Kills all processes of a session.
-pub(super) fn kill(session: Pid) {
-    for _ in 0..ROUNDS {
-        let members: Vec<_> = all().filter(|p| p.session == Some(session) && !p.zombie).collect();
-        if members.is_empty() {
-            return;
-        }
-        for member in members {
-            // It may be gone already.
-            kill_process(member.pid, Signal::KILL).ok();
-        }
+/// Kills the processes of a session one by one; gives how many were left.
+pub(super) fn kill_members(session: Pid) -> usize {
+    let members: Vec<_> = all().filter(|p| p.session == Some(session) && !p.zombie).collect();
+    for member in &members {
+        // It may be gone already.
+        kill_process(member.pid, Signal::KILL).ok();
     }
+    members.len()
 }
 
 /// Kills what left its session and was handed to us when its parent ended: children that are none of `known`.
 pub(super) fn kill_strays(known: impl Fn(Pid) -> bool) {
     let strays = children("/proc/self/task").unwrap_or_default();
     for stray in strays.into_iter().filter_map(stat).filter(|p| !p.zombie && !known(p.pid)) {
-        // Every plugin began a session; only something of our own is in one from outside.
-        if let Some(session) = stray.session.filter(|s| !known(*s)) {
-            kill(session);
+        // Every plugin began a session; only something of our own is in ours.
+        let own = rustix::process::getsid(None).ok();
+        if let Some(session) = stray.session.filter(|s| !known(*s) && Some(*s) != own) {
+            kill_process_group(session, Signal::KILL).ok();
+            kill_members(session);
         }
     }
+}
+
+/// Whether a process was begun by this one, or by what this one began.
+pub(crate) fn is_descendant(process: Pid) -> bool {
+    let own = rustix::process::getpid();
+    let parents = std::iter::successors(Some(process), |pid| stat(*pid).and_then(|stat| stat.parent));
+    parents.skip(1).take(MAX_DEPTH).any(|parent| parent == own)
 }
 
 /// Resident bytes of one session.
@@ -73,8 +79,9 @@ fn stat(pid: Pid) -> Option<Stat> {
 fn parse(own: Pid, line: &str) -> Option<Stat> {
     let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
-    let session = pid(fields.nth(2)?);
-    Some(Stat { pid: own, session, zombie })
+    let parent = pid(fields.next()?);
+    let session = pid(fields.nth(1)?);
+    Some(Stat { pid: own, parent, session, zombie })
 }
 
 fn pid(text: &str) -> Option<Pid> {
@@ -115,21 +122,21 @@ mod tests {
     fn reads_the_session_whatever_the_name() {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (a) b (c) S 1 5 3 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, session: Pid::from_raw(3), zombie: false });
+        assert_eq!(stat, Stat { pid: own, parent: Pid::from_raw(1), session: Pid::from_raw(3), zombie: false });
     }
 
     #[test]
     fn a_session_from_outside_has_no_id_here() {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (sh) S 0 0 0 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, session: None, zombie: false });
+        assert_eq!(stat, Stat { pid: own, parent: None, session: None, zombie: false });
     }
 
     #[test]
     fn a_process_that_is_ending_has_no_session() {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (sh) X 0 -1 -1 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, session: None, zombie: true });
+        assert_eq!(stat, Stat { pid: own, parent: None, session: None, zombie: true });
     }
 
     #[test]
