@@ -18,6 +18,8 @@ pub struct Filter {
     pub sockets_scoped: bool,
     /// The kernel can ask; without it what must be asked passes or fails, as the table says.
     pub listener: bool,
+    /// The sidecar can read what the arguments of a call lead to.
+    pub memory: bool,
     /// The process id of the plugin's first process. As long as one of its session lives it is nobody else's.
     pub leader: u32,
 }
@@ -98,6 +100,7 @@ impl Filter {
             Given::SignalScope => self.signals_scoped,
             Given::SocketScope => self.sockets_scoped,
             Given::Listener => self.listener,
+            Given::Memory => self.memory,
         }
     }
 

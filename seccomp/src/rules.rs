@@ -18,6 +18,8 @@ pub(crate) enum Given {
     SocketScope,
     /// The sidecar answers what it is asked.
     Listener,
+    /// It can also read what arguments lead to.
+    Memory,
 }
 
 /// For which processes a row counts.
@@ -186,7 +188,7 @@ pub(crate) const RULES: &[Rule] = &[
     rule(&["umask"], &[NoneOf(0, OWNER)], Any, Allow, "the same"),
     rule(&["chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "utime", "utimes",
            "futimesat", "utimensat", "setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"],
-         ALWAYS, With(Given::Listener), Ask, "Landlock does not confine them: the sidecar does it where the plugin may write"),
+         ALWAYS, With(Given::Memory), Ask, "Landlock does not confine them: the sidecar does it where the plugin may write"),
     rule(&["sync"], ALWAYS, Any, Succeed, "it makes every disk of the machine work"),
     rule(&["inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch"],
          ALWAYS, With(Given::Filesystem), Allow, "Landlock does not confine what is watched"),
@@ -257,17 +259,17 @@ pub(crate) const RULES: &[Rule] = &[
     // Sockets.
     rule(&["socket"], UNIX_STREAM, With(Given::SocketScope), Allow, "Landlock confines where to"),
     rule(&["socket"], UNIX_STREAM, Without(Given::Network), Allow, "connect and bind decide where to"),
-    rule(&["socket"], UNIX_STREAM, With(Given::Listener), Ask, "it gets one that cannot connect by itself"),
+    rule(&["socket"], UNIX_STREAM, With(Given::Memory), Ask, "it gets one that cannot connect by itself"),
     rule(&["socket"], UNIX_STREAM, Any, Allow, "nobody answers here"),
     rule(&["socketpair"], UNIX_STREAM, Any, Allow, "both ends are its own; datagrams could be sent anywhere"),
     rule(&["socket"], &[OneOf(0, &[AF_INET, AF_INET6])], With(Given::Network), Allow, "the network"),
     rule(&["socket"], &[Equals(0, AF_NETLINK), Equals(2, NETLINK_ROUTE)], With(Given::Network), Allow, "resolvers list the interfaces"),
     rule(&["connect"], ALWAYS, With(Given::SocketScope), Allow, "Landlock confines Unix sockets"),
-    rule(&["connect"], ALWAYS, With(Given::Listener), Ask, "the sidecar connects it to what is the plugin's own"),
+    rule(&["connect"], ALWAYS, With(Given::Memory), Ask, "the sidecar connects it to what is the plugin's own"),
     rule(&["connect"], ALWAYS, Any, Allow, "nobody answers here"),
     rule(&["bind"], ALWAYS, With(Given::SocketScope), Allow, "Landlock confines where"),
     rule(&["bind"], ALWAYS, Without(Given::Network), Allow, "Landlock confines where"),
-    rule(&["bind"], ALWAYS, With(Given::Listener), Ask, "the socket is one that cannot connect by itself"),
+    rule(&["bind"], ALWAYS, With(Given::Memory), Ask, "the socket is one that cannot connect by itself"),
     rule(&["bind"], ALWAYS, Any, Allow, "Landlock confines where"),
     rule(&["accept", "accept4", "listen", "getsockname", "getpeername", "getsockopt", "setsockopt", "sendto", "recvfrom",
            "sendmsg", "recvmsg", "sendmmsg", "recvmmsg", "shutdown"],

@@ -91,7 +91,7 @@ pub fn kernel_permissions(permissions: &Permissions) -> Permissions {
 mod tests {
     use super::*;
 
-    const WHOLE: Parts = Parts { landlock: 7, filter: true, notifications: true };
+    const WHOLE: Parts = Parts { landlock: 7, filter: true, notifications: true, memory: true };
 
     fn artifact() -> Artifact {
         Artifact { id: "a".into(), directory: "/a".into(), program: None }

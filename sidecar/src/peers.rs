@@ -78,7 +78,7 @@ pub fn of_others(
     admitted(listener, move |stream, peer| {
         let admitted = match peer {
             Peer::Outside => true,
-            Peer::Session(session) => spawner.plugin_of(session).is_none() && !is_of_descendant(stream),
+            Peer::Session(session) => spawner.plugin_of(session).is_none() && !is_of_sidecar(stream),
             Peer::Gone => false,
         };
         if !admitted {
@@ -88,9 +88,11 @@ pub fn of_others(
     })
 }
 
-fn is_of_descendant(stream: &UnixStream) -> bool {
-    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(Pid::from_raw);
-    pid.is_none_or(is_descendant)
+/// Whether the other end is this process or one that this one, or what it began, has begun. Who cannot be known is.
+pub(crate) fn is_of_sidecar(stream: &impl AsFd) -> bool {
+    let Ok(peer) = getsockopt(stream, sockopt::PeerCredentials) else { return true };
+    // In another container it has no number here.
+    Pid::from_raw(peer.pid()).is_some_and(|pid| pid == rustix::process::getpid() || is_descendant(pid))
 }
 
 fn admitted(
@@ -172,6 +174,22 @@ mod tests {
         // A container's first processes are of no session of their own.
         let own = session(rustix::process::getpid()).unwrap().map_or(Peer::Outside, Peer::Session);
         assert_eq!(Peer::of(&ours).unwrap(), own);
+    }
+
+    #[tokio::test]
+    async fn what_this_process_is_or_began_is_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let _own = UnixStream::connect(&socket).await.unwrap();
+        assert!(is_of_sidecar(&listener.accept().await.unwrap().0));
+        let connect = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.recv(1)";
+        let mut began = std::process::Command::new("setsid");
+        let mut began = began.args(["python3", "-c", connect]).arg(&socket).spawn().unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(is_of_sidecar(&stream), "in whatever session");
+        drop(stream);
+        began.wait().unwrap();
     }
 
     #[tokio::test]

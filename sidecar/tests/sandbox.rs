@@ -17,7 +17,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rockstar-sidecar");
 
 /// Found before the spawner takes every child's end.
 static PARTS: LazyLock<Parts> = LazyLock::new(|| Parts::find(Path::new(PROGRAM)).unwrap());
-static GO: LazyLock<Option<PathBuf>> = LazyLock::new(build_go);
+static GO: LazyLock<Vec<PathBuf>> = LazyLock::new(|| ["0", "1"].into_iter().filter_map(build_go).collect());
 static SPAWNER: LazyLock<Spawner> = LazyLock::new(|| {
     LazyLock::force(&PARTS);
     LazyLock::force(&GO);
@@ -103,7 +103,8 @@ fn found(program: &str) -> Option<PathBuf> {
     found
 }
 
-fn build_go() -> Option<PathBuf> {
+/// Without and with cgo: static, and linked to the C library.
+fn build_go(cgo: &str) -> Option<PathBuf> {
     let source = r#"package main
 
 import (
@@ -136,7 +137,7 @@ func main() {
     fs::write(directory.join("main.go"), source).unwrap();
     let build = Command::new(go)
         .args(["build", "-o", "program", "main.go"])
-        .env("CGO_ENABLED", "0")
+        .env("CGO_ENABLED", cgo)
         .env("GOFLAGS", "-mod=mod")
         .current_dir(&directory)
         .status();
@@ -164,19 +165,55 @@ const server = net.createServer(() => { server.close(); console.error("started")
 server.listen("plugin.sock", () => net.connect("plugin.sock"));
 "#;
 
+const JAVA: &str = r#"
+import java.net.*; import java.nio.*; import java.nio.channels.*; import java.nio.file.*;
+public class Program {
+    public static void main(String[] arguments) throws Exception {
+        Thread[] threads = new Thread[8];
+        for (int i = 0; i < threads.length; i++) {
+            threads[i] = new Thread(() -> { for (int j = 0; j < 200; j++) { byte[] bytes = new byte[100_000]; } });
+            threads[i].start();
+        }
+        for (Thread thread : threads) thread.join();
+        var server = ServerSocketChannel.open(StandardProtocolFamily.UNIX);
+        server.bind(UnixDomainSocketAddress.of("plugin.sock"));
+        var client = SocketChannel.open(UnixDomainSocketAddress.of("plugin.sock"));
+        server.accept().write(ByteBuffer.wrap("x".getBytes()));
+        if (client.read(ByteBuffer.allocate(1)) != 1) throw new Exception("nothing read");
+        Path file = Files.writeString(Path.of("data/file"), "x");
+        Files.copy(file, Path.of("data/copy"), StandardCopyOption.COPY_ATTRIBUTES);
+        System.gc();
+        System.err.println("started");
+    }
+}
+"#;
+
 #[tokio::test(flavor = "multi_thread")]
-async fn python_node_and_static_go_start() {
+async fn python_node_go_and_java_start() {
     LazyLock::force(&SPAWNER);
-    if let Some(python) = found("python3") {
-        assert_eq!(Scene::new().run(&python, &["-c", PYTHON]).await, ["started"]);
+    for network in [false, true] {
+        let mut scene = Scene::new();
+        scene.confinement.network = network;
+        if let Some(python) = found("python3") {
+            assert_eq!(scene.run(&python, &["-c", PYTHON]).await, ["started"]);
+        }
+        fs::remove_file(scene.path("plugin.sock")).ok();
+        if let Some(node) = found("node") {
+            assert_eq!(scene.run(&node, &["-e", NODE]).await, ["started"]);
+        }
+        fs::remove_file(scene.path("plugin.sock")).ok();
+        if let Some(java) = found("java") {
+            fs::write(scene.path("artifact/Program.java"), JAVA).unwrap();
+            let lines = scene.run(&java, &["artifact/Program.java"]).await;
+            assert_eq!(lines.last().map(String::as_str), Some("started"), "{lines:?}");
+        }
+    }
+    if found("python3").is_some() {
         let scene = Scene::new();
         let program = scene.program(&format!("#!/usr/bin/env python3\n{PYTHON}"));
         assert_eq!(scene.run(&program, &[]).await, ["started"], "through env");
     }
-    if let Some(node) = found("node") {
-        assert_eq!(Scene::new().run(&node, &["-e", NODE]).await, ["started"]);
-    }
-    if let Some(go) = GO.as_ref() {
+    for go in GO.iter() {
         let scene = Scene::new();
         let program = scene.program("");
         fs::copy(go, &program).unwrap();
@@ -271,4 +308,106 @@ async fn refused_programs_are_counted_and_the_leader_becomes_another_only_before
 
 async fn ended(process: &Process) -> Exit {
     tokio::time::timeout(Duration::from_secs(60), process.ended()).await.unwrap().exit
+}
+
+const COPIES: &str = r#"
+import os, shutil, stat, sys, tarfile, tempfile
+os.makedirs("data/from/inner", mode=0o750)
+with open("data/from/file", "w") as file: file.write("x")
+os.chmod("data/from/file", 0o640)
+os.utime("data/from/file", (1, 2))
+shutil.copy("data/from/file", "data/copied"); shutil.copy2("data/from/file", "data/copied2")
+shutil.copytree("data/from", "data/tree")
+os.symlink("file", "data/tree/link")
+os.utime("data/tree/link", (3, 4), follow_symlinks=False)
+with tarfile.open("tmp/archive", "w") as archive: archive.add("data/tree", "tree")
+with tarfile.open("tmp/archive") as archive: archive.extractall("data/unpacked")
+for path in ("data/copied2", "data/tree/file", "data/unpacked/tree/file"):
+    found = os.stat(path)
+    assert stat.S_IMODE(found.st_mode) == 0o640 and found.st_mtime == 2, path
+assert stat.S_IMODE(os.stat("data/unpacked/tree/inner").st_mode) == 0o750
+assert os.lstat("data/tree/link").st_mtime == 4
+with tempfile.NamedTemporaryFile(dir="tmp") as file: os.fchmod(file.fileno(), 0o600)
+descriptor = os.open("data/copied", os.O_RDONLY); os.fchmod(descriptor, 0o400)
+os.chmod(f"/proc/self/fd/{descriptor}", 0o444)
+assert stat.S_IMODE(os.stat("data/copied").st_mode) == 0o444
+print("copied", file=sys.stderr)
+"#;
+
+const COPIES_NODE: &str = r#"
+const fs = require("fs");
+fs.mkdirSync("data/from/inner", { recursive: true });
+fs.writeFileSync("data/from/file", "x");
+fs.chmodSync("data/from/file", 0o640);
+fs.utimesSync("data/from/file", 1, 2);
+fs.cpSync("data/from", "data/to", { recursive: true, preserveTimestamps: true });
+const found = fs.statSync("data/to/file");
+if ((found.mode & 0o777) !== 0o640 || found.mtimeMs !== 2000) throw new Error(JSON.stringify(found));
+console.error("copied");
+"#;
+
+const COPIES_SHELL: &str =
+    "set -e; mkdir -p data/a/b; echo x > data/a/f; chmod 640 data/a/f; touch -d @2 data/a/f data/a/b
+    cp -p data/a/f data/g; cp -a data/a data/h; tar -C data -cf tmp/t a; mkdir data/u; tar -C data/u -xpf tmp/t
+    install -m 600 data/a/f data/i; mv data/g tmp/g
+    test $(stat -c %a%Y tmp/g) = 6402; test $(stat -c %a%Y data/h/f) = 6402; test $(stat -c %a%Y data/u/a/f) = 6402
+    test $(stat -c %Y data/u/a/b) = 2; test $(stat -c %a data/i) = 600; echo copied >&2";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_copied_with_their_attributes() {
+    LazyLock::force(&SPAWNER);
+    if let Some(python) = found("python3") {
+        assert_eq!(Scene::new().run(&python, &["-c", COPIES]).await, ["copied"]);
+    }
+    if let Some(node) = found("node") {
+        assert_eq!(Scene::new().run(&node, &["-e", COPIES_NODE]).await, ["copied"]);
+    }
+    let mut scene = Scene::new();
+    scene.confinement.exec = true;
+    assert_eq!(scene.run(Path::new("/bin/sh"), &["-c", COPIES_SHELL]).await, ["copied"]);
+}
+
+const WATCHES: &str = r#"
+const fs = require("fs");
+const watcher = fs.watch("data", () => { watcher.close(); console.error("seen"); process.exit(0); });
+fs.writeFileSync("data/file", "x");
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_watched_with_filesystem() {
+    LazyLock::force(&SPAWNER);
+    let Some(node) = found("node") else { return };
+    let mut scene = Scene::new();
+    scene.confinement.filesystem = true;
+    assert_eq!(scene.run(&node, &["-e", WATCHES]).await, ["seen"]);
+}
+
+const CHILDREN: &str = r#"
+import os, signal, subprocess, sys, threading
+child = subprocess.Popen(["/bin/sleep", "1000"]); child.kill()
+assert child.wait() == -9
+child = subprocess.Popen(["/bin/sh", "-c", "/bin/sleep 1000 & wait"]); child.terminate()
+assert child.wait() == -15
+assert subprocess.run(["/bin/echo", "x"], capture_output=True).stdout == b"x\n"
+os.kill(os.getpid(), 0); signal.pthread_kill(threading.get_ident(), 0); os.kill(0, 0)
+for target in (os.getppid(), 1, -1):
+    try: os.kill(target, 0)
+    except PermissionError: continue
+    if target != -1: sys.exit(f"{target} can be signalled")
+print("ended", file=sys.stderr)
+"#;
+
+/// By Landlock, and by the sidecar where Landlock does not confine signals.
+#[tokio::test(flavor = "multi_thread")]
+async fn children_are_signalled_and_nobody_else() {
+    if !enforced() {
+        return;
+    }
+    let Some(python) = found("python3") else { return };
+    for landlock in [PARTS.landlock, 5] {
+        let mut scene = Scene::new();
+        scene.confinement.exec = true;
+        scene.confinement.parts.landlock = landlock;
+        assert_eq!(scene.run(&python, &["-c", CHILDREN]).await, ["ended"], "Landlock {landlock}");
+    }
 }

@@ -10,6 +10,7 @@ const STRICT: Filter = Filter {
     signals_scoped: true,
     sockets_scoped: false,
     listener: true,
+    memory: true,
     leader: PLUGIN,
 };
 const LOOSE: Filter = Filter { network: true, exec: true, filesystem: true, sockets_scoped: true, ..STRICT };
@@ -70,7 +71,7 @@ impl Compiled {
 static ALL: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
     let mut all = Vec::new();
     for machine in [Machine::X86_64, Machine::AARCH64] {
-        for bits in 0..64_u32 {
+        for bits in 0..128_u32 {
             let bit = |index: u32| bits & (1 << index) != 0;
             let filter = Filter {
                 network: bit(0),
@@ -79,6 +80,7 @@ static ALL: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
                 signals_scoped: bit(3),
                 sockets_scoped: bit(4),
                 listener: bit(5),
+                memory: bit(6) && bit(5),
                 leader: PLUGIN,
             };
             all.push(Compiled::new(filter, machine));
@@ -208,7 +210,7 @@ fn attributes_are_the_sidecars_to_change() {
         "fremovexattr",
     ];
     everywhere(|filter, under| {
-        let expected = if filter.listener { ASK } else { NOT_PERMITTED };
+        let expected = if filter.memory { ASK } else { NOT_PERMITTED };
         expect(under, &calls, &[], expected);
         let watch = if filter.filesystem { ALLOW } else { NOT_PERMITTED };
         expect(under, &["inotify_init", "inotify_init1", "inotify_add_watch"], &[], watch);
@@ -254,7 +256,7 @@ fn without_network_sockets_are_of_this_machine_and_streams() {
 #[test]
 fn connections_are_landlocks_or_the_sidecars() {
     everywhere(|filter, under| {
-        let asked = filter.listener && !filter.sockets_scoped;
+        let asked = filter.memory && !filter.sockets_scoped;
         expect(under, &["connect"], &[], if asked { ASK } else { ALLOW });
         let made = if asked && filter.network { ASK } else { ALLOW };
         expect(under, &["bind"], &[], made);

@@ -85,6 +85,7 @@ impl Confinement {
             signals_scoped: self.parts.landlock >= parts::SIGNALS,
             sockets_scoped: self.parts.landlock >= parts::SOCKETS,
             listener: self.parts.notifications,
+            memory: self.parts.memory,
             leader: std::process::id(),
         }
     }

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod caller;
+mod pace;
 mod signals;
 mod sockets;
 mod territory;
@@ -14,6 +15,7 @@ use super::{
     sandbox::{Confinement, DATA, TEMPORARY},
 };
 use caller::Caller;
+use pace::Pace;
 use rockstar_seccomp::{Listener, Next, Request};
 use rustix::{io::Errno, process::Pid};
 use std::{
@@ -48,9 +50,10 @@ pub(super) struct Rights {
 impl Rights {
     pub(super) fn new(launch: &Launch) -> io::Result<Self> {
         let Confinement { volumes, network, exec, .. } = &launch.confinement;
-        let volumes = volumes.iter().filter(|volume| !volume.read_only).map(|volume| volume.path.as_path());
-        let writable: Vec<_> = [DATA, TEMPORARY].map(Path::new).into_iter().chain(volumes).collect();
-        let territory = Territory::new(&launch.directory, &writable, launch.host_socket.as_deref())?;
+        let volumes = volumes.iter().filter(|volume| !volume.read_only);
+        let volumes: Vec<_> = volumes.map(|volume| volume.path.as_path()).collect();
+        let host = launch.host_socket.as_deref();
+        let territory = Territory::new(&launch.directory, &[DATA, TEMPORARY], &volumes, host)?;
         Ok(Self { territory, network: *network, exec: *exec })
     }
 }
@@ -125,9 +128,13 @@ struct Calls {
 
 impl Calls {
     async fn answer_all(self: Arc<Self>) {
+        let mut pace = Pace::new();
         while let Ok(mut ready) = self.listener.readable().await {
             let answered = match self.listener.get_ref().next() {
-                Ok(Next::Request(request)) => self.answer(request).await,
+                Ok(Next::Request(request)) => {
+                    pace.wait().await;
+                    self.answer(request).await
+                }
                 Ok(Next::Nothing) => {
                     ready.clear_ready();
                     Ok(())

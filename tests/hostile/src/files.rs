@@ -28,7 +28,7 @@ pub(crate) fn own_attributes(directory: &str) -> io::Result<()> {
     let own = fs::metadata(&path)?;
     chown(&path, Some(own.uid()), Some(own.gid()))?;
     let link = format!("{directory}/link");
-    symlink(&path, &link)?;
+    symlink("attributes", &link)?;
     lchown(&link, Some(own.uid()), None)?;
     fs::set_permissions(&link, Permissions::from_mode(0o644))?;
     expect("mode through a link", 0o644, mode(&path)?)?;

@@ -81,6 +81,7 @@ fn attempted(attempt: &str) -> io::Result<()> {
         "datagram" => files::datagram(rest),
         "list" => fs::read_dir(rest).map(|_| ()),
         "abstract" => abstract_socket(rest),
+        "reach" => UnixStream::connect(rest).map(|_| ()),
         "own-socket" => own_socket(),
         "hop" => calls::hop(number(rest)?),
         "end-child" => calls::end_child(),

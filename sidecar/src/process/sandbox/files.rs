@@ -15,7 +15,7 @@ const NEWEST: ABI = ABI::V9;
 /// Programs, libraries and data of the system.
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib32", "/lib64", "/bin", "/opt"];
 /// What libraries want of the rest. Without secrets, and without names of people.
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 20] = [
     "/etc/ld.so.cache",
     "/etc/ssl",
     "/etc/pki",
@@ -28,6 +28,9 @@ const SETTINGS: [&str; 17] = [
     "/etc/services",
     "/etc/localtime",
     "/etc/timezone",
+    "/etc/java-17-openjdk",
+    "/etc/java-21-openjdk",
+    "/etc/java-25-openjdk",
     "/dev/random",
     "/dev/urandom",
     "/proc/cpuinfo",

@@ -4,7 +4,9 @@ use landlock::{ABI, Access, AccessFs, LandlockStatus, Ruleset, RulesetAttr};
 use rockstar_seccomp::Filter;
 use serde::{Deserialize, Serialize};
 use std::{
-    io,
+    fs::File,
+    io::{self, BufRead, BufReader, Read, Write},
+    os::unix::fs::FileExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -26,14 +28,29 @@ pub struct Parts {
     pub filter: bool,
     /// The sidecar can be asked about calls.
     pub notifications: bool,
+    /// The sidecar can read what the arguments of a call lead to.
+    #[serde(default)]
+    pub memory: bool,
 }
 
 impl Parts {
     /// Asks a child of this program. It must be called before anybody else waits for children.
     pub fn find(program: &Path) -> io::Result<Self> {
         let mut command = Command::new(program);
-        let output = command.arg(PROBE).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output()?;
-        serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+        command.arg(PROBE).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn()?;
+        let mut told = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut told)?;
+        }
+        let found = serde_json::from_str(&told).map(|Probed { parts, marker }| {
+            let memory = parts.notifications && can_read(child.id(), marker);
+            Self { memory, ..parts }
+        });
+        // It ends when its input does.
+        drop(child.stdin.take());
+        child.wait()?;
+        found.map_err(io::Error::other)
     }
 
     /// What of the sandbox is not enforced, part by part.
@@ -57,9 +74,14 @@ impl Parts {
         // The filter refuses signals where Landlock does not confine them.
         let signals = (!self.filter && self.landlock < SIGNALS)
             .then(|| newer(SIGNALS, "signals to other processes of the same user are not confined"));
-        let sockets = (!self.notifications && self.landlock < SOCKETS)
+        let read = (self.notifications && !self.memory).then(|| {
+            "modes and times of files cannot be changed (the sidecar may not read the memory of its plugins: see \
+             kernel.yama.ptrace_scope)"
+                .to_owned()
+        });
+        let sockets = (!self.memory && self.landlock < SOCKETS)
             .then(|| newer(SOCKETS, "connections to Unix sockets of other programs are not confined"));
-        [files, calls, asked, signals, sockets].into_iter().flatten().collect()
+        [files, calls, asked, read, signals, sockets].into_iter().flatten().collect()
     }
 
     /// `enforced`, or `partial: WHY`.
@@ -73,17 +95,37 @@ impl Parts {
     }
 }
 
-/// The child: confines itself and prints what worked. Gives the exit code.
+/// What the child tells: what worked, and where in its memory the marker is.
+#[derive(Serialize, Deserialize)]
+struct Probed {
+    #[serde(flatten)]
+    parts: Parts,
+    marker: u64,
+}
+
+static MARKER: [u8; 8] = *b"rockstar";
+
+fn can_read(process: u32, address: u64) -> bool {
+    let mut bytes = [0; MARKER.len()];
+    let memory = File::open(format!("/proc/{process}/mem"));
+    memory.and_then(|memory| memory.read_exact_at(&mut bytes, address)).is_ok() && bytes == MARKER
+}
+
+/// The child: confines itself, prints what worked, and waits for the end of its input. Gives the exit code.
 #[must_use]
 pub fn probe() -> u8 {
     let landlock = landlock();
     let asked = Filter { listener: true, ..Filter::default() }.install();
     let notifications = asked.is_ok();
     let filter = notifications || Filter::default().install().is_ok();
-    let parts = Parts { landlock, filter, notifications };
-    match serde_json::to_writer(io::stdout(), &parts) {
-        Ok(()) => 0,
-        Err(_) => 1,
+    let parts = Parts { landlock, filter, notifications, memory: false };
+    let told = serde_json::to_string(&Probed { parts, marker: MARKER.as_ptr() as u64 });
+    match told.map(|told| writeln!(io::stdout(), "{told}")) {
+        Ok(Ok(())) => {
+            io::stdin().read_to_end(&mut Vec::new()).ok();
+            0
+        }
+        _ => 1,
     }
 }
 
@@ -104,9 +146,11 @@ fn landlock() -> u32 {
 mod tests {
     use super::*;
 
-    const ALL: Parts = Parts { landlock: 9, filter: true, notifications: true };
+    const ALL: Parts = Parts { landlock: 9, filter: true, notifications: true, memory: true };
     const NO_ASKING: &str = "attempts to start programs are not observed, and modes and times of files cannot be changed \
                              (seccomp notifications are not available)";
+    const NO_READING: &str = "modes and times of files cannot be changed (the sidecar may not read the memory of its \
+                              plugins: see kernel.yama.ptrace_scope)";
     const NO_SOCKETS: &str =
         "connections to Unix sockets of other programs are not confined (Landlock ABI 9 needed, this is 8)";
 
@@ -121,14 +165,15 @@ mod tests {
                 Parts { landlock: 0, ..ALL },
                 vec!["files and programs are not confined (the kernel has no Landlock, or it is not enabled)"],
             ),
-            (Parts { notifications: false, ..ALL }, vec![NO_ASKING]),
-            (Parts { notifications: false, landlock: 8, ..ALL }, vec![NO_ASKING, NO_SOCKETS]),
+            (Parts { notifications: false, memory: false, ..ALL }, vec![NO_ASKING]),
+            (Parts { memory: false, landlock: 8, ..ALL }, vec![NO_READING, NO_SOCKETS]),
+            (Parts { notifications: false, memory: false, landlock: 8, ..ALL }, vec![NO_ASKING, NO_SOCKETS]),
             (
-                Parts { filter: false, notifications: false, landlock: 8 },
+                Parts { filter: false, notifications: false, memory: false, landlock: 8 },
                 vec!["system calls are not filtered (seccomp is not available)", NO_SOCKETS],
             ),
             (
-                Parts { filter: false, notifications: false, landlock: 5 },
+                Parts { filter: false, notifications: false, memory: false, landlock: 5 },
                 vec![
                     "system calls are not filtered (seccomp is not available)",
                     "signals to other processes of the same user are not confined (Landlock ABI 6 needed, this is 5)",

@@ -1,5 +1,5 @@
 //! Unix sockets, where Landlock does not confine connections to them (below ABI 9): the sidecar connects a plugin to its
-//! own context and to sockets of its own processes, and to nothing else.
+//! own context, to sockets of its own processes and to those in volumes that it may write, and to nothing else.
 //!
 //! With the permission `network` a call must be able to pass, and what passes is read again by the kernel: then no socket
 //! that the process has can be connected to a Unix socket. What it makes is connected already to nobody, and what it binds
@@ -8,8 +8,9 @@
 use super::{
     Answer, Outcome, Rights,
     caller::{Caller, Named, errno, through},
+    territory::Place,
 };
-use crate::peers::Peer;
+use crate::peers::{self, Peer};
 use rustix::{
     fs::{FileType, OFlags, fstat},
     io::Errno,
@@ -53,8 +54,7 @@ pub(super) fn connect(caller: &Caller<'_>, rights: &Rights, session: Pid, host: 
     caller.check_waiting()?;
     let connected = match rights.territory.is_host(&socket)? {
         true => connect_host(host)?,
-        false if rights.territory.holds_sockets(&socket)? => connect_own(&socket, session)?,
-        false => return Err(Errno::ACCESS),
+        false => connect_other(&socket, rights.territory.place(&socket)?.ok_or(Errno::ACCESS)?, session)?,
     };
     replace(caller, &connected, flags)
 }
@@ -71,18 +71,21 @@ fn connect_host(host: &mpsc::Sender<UnixStream>) -> Result<OwnedFd, Errno> {
     Ok(theirs.into())
 }
 
-/// Only what a process of the session itself listens on: the connection is made with the sidecar's name.
-fn connect_own(socket: &OwnedFd, session: Pid) -> Result<OwnedFd, Errno> {
+/// The connection is made with the sidecar's name: it is closed before the first byte unless its other end is the plugin's
+/// own or, in a volume, that of a program that is none of the sidecar's.
+fn connect_other(socket: &OwnedFd, place: Place, session: Pid) -> Result<OwnedFd, Errno> {
     if FileType::from_raw_mode(fstat(socket)?.st_mode) != FileType::Socket {
         return Err(Errno::CONNREFUSED);
     }
     let stream = new_socket()?;
     let address = SocketAddrUnix::new(through(socket))?;
     rustix::net::connect(&stream, &address)?;
-    match Peer::of(&stream) {
-        Ok(Peer::Session(other)) if other == session => Ok(stream),
-        _ => Err(Errno::ACCESS),
-    }
+    let admitted = match Peer::of(&stream) {
+        Ok(Peer::Session(other)) if other == session => true,
+        Ok(Peer::Session(_) | Peer::Outside) => place == Place::Volume && !peers::is_of_sidecar(&stream),
+        _ => false,
+    };
+    if admitted { Ok(stream) } else { Err(Errno::ACCESS) }
 }
 
 /// A socket that cannot connect: it is connected, to nobody.
@@ -109,9 +112,7 @@ pub(super) fn bind(caller: &Caller<'_>, rights: &Rights) -> Outcome {
     };
     let parent = caller.locate(&Named::Path { directory: AT_FDCWD, path: parent.to_owned(), follows: true })?;
     caller.check_waiting()?;
-    if !rights.territory.holds_sockets(&parent)? {
-        return Err(Errno::ACCESS);
-    }
+    rights.territory.place(&parent)?.ok_or(Errno::ACCESS)?;
     let socket = new_socket()?;
     let place = Path::new(&through(&parent)).join(name);
     rustix::net::bind(&socket, &SocketAddrUnix::new(place)?)?;
