@@ -3,6 +3,7 @@
 
 mod draft;
 mod error;
+mod history;
 mod http;
 mod oci;
 mod path;
@@ -11,6 +12,9 @@ mod transfer;
 mod unpack;
 
 pub use error::ArtifactError;
+pub use history::Lease;
+
+use history::History;
 
 use rockstar_core::{
     manifest::{self, Format, Manifest, Parsed},
@@ -43,6 +47,7 @@ const MANIFESTS: [(&str, Format); 2] = [("plugin.yaml", Format::Yaml), ("plugin.
 pub struct Store {
     directory: PathBuf,
     insecure: Arc<[String]>,
+    history: Arc<History>,
 }
 
 impl Store {
@@ -53,7 +58,8 @@ impl Store {
         let directory = std::path::absolute(data.join("artifacts"))?;
         std::fs::create_dir_all(&directory)?;
         draft::sweep(&directory)?;
-        Ok(Self { directory, insecure: Arc::default() })
+        let history = Arc::new(History::open(&directory));
+        Ok(Self { directory, insecure: Arc::default(), history })
     }
 
     /// Registries, `HOST[:PORT]`, that are spoken to over plain HTTP; those on this machine are anyway.
@@ -72,6 +78,36 @@ impl Store {
             Source::Http { url, sha256 } => http::fetch(self, url, sha256).await,
             Source::Oci { image, digest } => oci::fetch(self, image, digest, secret).await,
         }
+    }
+
+    /// The same, held until the lease is dropped.
+    pub async fn fetch_leased(
+        &self,
+        source: &Source,
+        secret: Option<&PullSecret>,
+    ) -> Result<(Artifact, Lease), ArtifactError> {
+        let _fetching = self.history.begin_fetch().await;
+        let artifact = self.fetch(source, secret).await?;
+        let lease = self.lease(&artifact);
+        Ok((artifact, lease))
+    }
+
+    /// Keeps a copy from being removed.
+    #[must_use]
+    pub fn lease(&self, artifact: &Artifact) -> Lease {
+        self.history.lease(&artifact.id)
+    }
+
+    /// Notes that a plugin uses a copy. Copies that no plugin's history names any more are removed.
+    pub fn note_use(&self, plugin: &str, artifact: &Artifact) {
+        self.history.note_use(plugin, &artifact.id);
+        let (history, directory) = (Arc::clone(&self.history), self.directory.clone());
+        tokio::task::spawn_blocking(move || history.remove_unused(&directory));
+    }
+
+    /// A plugin that is no more has no history.
+    pub fn forget(&self, plugin: &str) {
+        self.history.forget(plugin);
     }
 
     /// The copy of that name, if it is here. Only whole ones have a name.

@@ -4,11 +4,11 @@
 mod directory;
 mod handshake;
 
-pub use directory::PrivateDirectory;
+pub use directory::{PrivateDirectory, sweep};
 pub use handshake::HandshakeError;
 
 use crate::{
-    artifact::{Artifact, Store},
+    artifact::{Artifact, Lease, Store},
     confine::{self, Confiner},
     context,
     failure::{Class, Failure, Step},
@@ -75,6 +75,7 @@ pub struct Launched {
     pub instance: Arc<Instance>,
     pub process: Process,
     pub artifact: Artifact,
+    _lease: Lease,
     context: AbortHandle,
     _listed: Listed,
     _directory: PrivateDirectory,
@@ -90,10 +91,11 @@ impl Drop for Launched {
 impl Launcher {
     /// Brings up a process of the target, up to the handshake.
     pub async fn launch(&self, target: &Target, slot: &Arc<Slot>) -> Result<Launched, Failure> {
-        let artifact = match &target.pinned {
-            Some(artifact) => artifact.clone(),
-            None => self.store.fetch(&target.body.source, target.pull_secret.as_deref()).await?,
+        let (artifact, lease) = match &target.pinned {
+            Some(artifact) => (artifact.clone(), self.store.lease(artifact)),
+            None => self.store.fetch_leased(&target.body.source, target.pull_secret.as_deref()).await?,
         };
+        self.store.note_use(slot.name(), &artifact);
         let manifest = agreed(&artifact, target)?;
         let (program, arguments) =
             artifact.command(&manifest).map_err(|error| error.as_given(&artifact, &target.body.source))?;
@@ -129,7 +131,7 @@ impl Launcher {
         let connections = peers::of_session(listener, process.session(), name, spawner);
         let connections = stream::select(connections, stream::iter(made).flatten().map(Ok));
         let context = context::serve(connections, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
-        Ok(Launched { instance, process, artifact, context, _listed: listed, _directory: directory })
+        Ok(Launched { instance, process, artifact, _lease: lease, context, _listed: listed, _directory: directory })
     }
 }
 

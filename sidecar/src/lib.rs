@@ -31,6 +31,7 @@ mod postgres;
 pub mod process;
 pub mod readiness;
 pub mod registry;
+pub mod removal;
 pub mod running;
 pub mod services;
 pub mod slot;

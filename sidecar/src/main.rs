@@ -7,7 +7,10 @@ use rockstar_sidecar::{
     logging,
     process::{cleanup, sandbox, stub},
 };
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
+
+/// How long the end waits for blocking work, such as the removal of directories.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
@@ -28,7 +31,9 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
     };
-    match runtime.block_on(app::run(arguments)) {
+    let outcome = runtime.block_on(app::run(arguments));
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

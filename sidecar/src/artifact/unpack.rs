@@ -2,6 +2,7 @@
 //! refused. Does I/O, blocking.
 
 use super::{ArtifactError, MANIFESTS, transfer};
+use crate::removal;
 use flate2::read::MultiGzDecoder;
 use std::{
     fs::{self, File},
@@ -261,7 +262,7 @@ const LEADS_OUT: &str = "is a link out of the plugin's files";
 /// Makes way for another entry.
 fn clear(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(there) if there.is_dir() => fs::remove_dir_all(path),
+        Ok(there) if there.is_dir() => removal::remove_tree(path),
         Ok(_) => fs::remove_file(path),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(cause) => Err(cause),

@@ -3,7 +3,10 @@
 //! cannot learn: they run as the same user, so its parent can be entered and cannot be listed or watched, and the sockets
 //! are bound by names that the kernel's table of sockets may show. Does I/O.
 
-use crate::process::sandbox::{DATA, TEMPORARY};
+use crate::{
+    process::sandbox::{DATA, TEMPORARY},
+    removal,
+};
 use std::{
     fs, io,
     os::{
@@ -20,20 +23,41 @@ pub(super) const HOST_SOCKET: &str = "host.sock";
 const UNLISTED: u32 = 0o300;
 const ATTEMPTS: usize = 16;
 
+/// Where private directories are, and where they wait for their removal.
+const LIVE: &str = "p";
+const RETIRED: &str = "removed";
+
 /// Removed with all in it when dropped.
 #[derive(Debug)]
 pub struct PrivateDirectory {
     path: PathBuf,
     handle: fs::File,
+    retired: PathBuf,
+}
+
+/// Removes what a sidecar that was killed left in this run directory. Nobody else may use it meanwhile.
+pub fn sweep(run: &Path) -> io::Result<()> {
+    let retired = run.join(RETIRED);
+    for left in [run.join(LIVE), retired.clone()] {
+        if !left.exists() {
+            continue;
+        }
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&left)? {
+            removal::retire(&entry?.path(), &retired)?;
+        }
+    }
+    Ok(())
 }
 
 impl PrivateDirectory {
     pub fn new(run: &Path) -> io::Result<Self> {
-        let parent = std::path::absolute(run)?.join("p");
+        let run = std::path::absolute(run)?;
+        let parent = run.join(LIVE);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
         fs::set_permissions(&parent, fs::Permissions::from_mode(UNLISTED))?;
         let path = fresh(&parent)?;
-        let directory = Self { handle: fs::File::open(&path)?, path };
+        let directory = Self { handle: fs::File::open(&path)?, path, retired: run.join(RETIRED) };
         for inner in [DATA, TEMPORARY] {
             fs::create_dir(directory.path.join(inner))?;
         }
@@ -84,7 +108,7 @@ fn fresh(parent: &Path) -> io::Result<PathBuf> {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        if let Err(cause) = fs::remove_dir_all(&self.path) {
+        if let Err(cause) = removal::retire(&self.path, &self.retired) {
             tracing::warn!(path = %self.path.display(), %cause, "Failed to remove a plugin's private directory");
         }
     }

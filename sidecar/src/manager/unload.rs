@@ -34,6 +34,7 @@ impl Manager {
         plugin.slot().update(|state| *state = State::default());
         plugin.slot().release();
         self.plugins.lock().retain(|_, known| !Arc::ptr_eq(known, plugin));
+        self.launcher.store.forget(plugin.name());
         self.publish();
         tracing::info!(plugin = plugin.name(), "Plugin {} unloaded", plugin.name());
     }

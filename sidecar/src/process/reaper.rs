@@ -198,9 +198,10 @@ impl Reaper {
         self.children.values().for_each(|child| {
             child.session.kill();
         });
+        self.reap();
         while !self.sessions.lock().is_empty() && Instant::now() < until {
-            self.reap();
             self.sleep();
+            self.reap();
         }
     }
 
