@@ -40,6 +40,9 @@ pub struct Artifact {
 /// Credentials of a registry, as a docker config.
 pub type PullSecret = serde_json::Value;
 
+/// A manifest, in bytes.
+const MAX_MANIFEST: u64 = 1 << 20;
+
 const MANIFESTS: [(&str, Format); 2] = [("plugin.yaml", Format::Yaml), ("plugin.json", Format::Json)];
 
 /// The directory of all copies.
@@ -145,8 +148,12 @@ impl Artifact {
             .filter(|(path, _)| path.is_file())
             .collect::<Vec<_>>();
         let Some((path, format)) = found.first() else { return Err(ArtifactError::NoManifest) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| ArtifactError::Unreadable { path: path.display().to_string(), cause })?;
+        let unreadable = |cause| ArtifactError::Unreadable { path: path.display().to_string(), cause };
+        if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_MANIFEST {
+            let what = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            return Err(ArtifactError::TooLarge { what, limit: MAX_MANIFEST >> 10, unit: "KiB" });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let mut parsed = manifest::load(&text, *format)?;
         if found.len() > 1 {
             parsed.warnings.push("both plugin.yaml and plugin.json exist: plugin.yaml is used".to_owned());

@@ -9,10 +9,10 @@ mod receipts;
 
 pub use courier::Undelivered;
 pub use ears::{Ears, Names};
-pub use inbox::Inbox;
+pub use inbox::{Inbox, QueuedBytes};
 pub use nats::{Address, AddressError};
 
-use crate::{registry::Registry, slot::Slot};
+use crate::{bounds::MAX_NAME, registry::Registry, slot::Slot};
 use arc_swap::ArcSwapOption;
 use inbox::Pushed;
 use nats::Nats;
@@ -29,8 +29,9 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Events a subscriber's queue holds, and their bytes.
+/// Events a subscriber's queue holds.
 pub const MAX_EVENTS: usize = 10_000;
+/// The bytes of events in all queues; no queue takes more than what leaves room for others.
 pub const MAX_BYTES: usize = 16 << 20;
 /// One event must fit on the way to a plugin.
 pub const MAX_EVENT: usize = 250 << 10;
@@ -48,6 +49,7 @@ pub struct Bus {
     /// One for each plugin whose queue is not empty; they end with the bus.
     couriers: Mutex<JoinSet<()>>,
     engine: ArcSwapOption<Nats>,
+    queued: QueuedBytes,
 }
 
 /// Where an event went.
@@ -72,6 +74,8 @@ impl fmt::Display for Published {
 pub enum PublishError {
     #[error("an event must have a name")]
     NoName,
+    #[error("the name of an event has {0} bytes, more than the {MAX_NAME} that it may have")]
+    LongName(usize),
     #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
     TooLarge { name: String, size: usize },
     /// Not the publisher's fault.
@@ -89,6 +93,7 @@ impl Bus {
             ears: Mutex::default(),
             couriers: Mutex::default(),
             engine: ArcSwapOption::empty(),
+            queued: QueuedBytes::default(),
         })
     }
 
@@ -146,7 +151,7 @@ impl Bus {
 
     fn through(&self, nats: &Nats, event: Event) -> Option<Receipt> {
         let source = event.source.clone();
-        let (dropped, receipt) = nats.publish(event, self.overflow());
+        let (dropped, receipt) = nats.publish(event, self.overflow(), &self.queued);
         if dropped > 0 {
             unpublished(&self.registry, &source, dropped, FULL);
         }
@@ -167,7 +172,7 @@ impl Bus {
     }
 
     fn post(&self, slot: &Arc<Slot>, event: Event) {
-        let Pushed { dropped, idle } = slot.inbox.push(event, self.overflow());
+        let Pushed { dropped, idle } = slot.inbox.push(event, self.overflow(), &self.queued);
         if !dropped.is_empty() {
             lost(slot, dropped.len(), "its queue of events is full");
         }
@@ -189,7 +194,7 @@ impl Bus {
         let mut all = self.ears.lock();
         all.retain(|ears| ears.strong_count() > 0);
         let listening = all.iter().filter_map(Weak::upgrade).filter(|ears| ears.want(&event.name));
-        listening.map(|ears| ears.hear(event.clone(), self.overflow())).count()
+        listening.map(|ears| ears.hear(event.clone(), self.overflow(), &self.queued)).count()
     }
 }
 
@@ -197,6 +202,7 @@ pub(crate) fn check(event: &Event) -> Result<(), PublishError> {
     let size = event.name.len() + event.data.len();
     match event.name.is_empty() {
         true => Err(PublishError::NoName),
+        false if event.name.len() > MAX_NAME => Err(PublishError::LongName(event.name.len())),
         false if size > MAX_EVENT => Err(PublishError::TooLarge { name: event.name.clone(), size }),
         false => Ok(()),
     }

@@ -24,7 +24,7 @@ pub enum Cache {
 impl Cache {
     #[must_use]
     pub fn new(address: Option<&str>) -> Self {
-        let Some(address) = address else { return Self::Memory(memory::Entries::new()) };
+        let Some(address) = address else { return Self::Memory(memory::Entries::default()) };
         match redis::Server::new(address) {
             Ok(server) => Self::Redis(server),
             Err(error) => {
@@ -36,17 +36,17 @@ impl Cache {
 
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, CacheError> {
         match self {
-            Self::Memory(entries) => Ok(entries.get(key).await),
+            Self::Memory(entries) => Ok(entries.get(key)),
             Self::Redis(server) => server.get(key).await,
             Self::Unusable(error) => Err(CacheError::Failed(error.clone())),
         }
     }
 
     /// Without a time to live an entry stays until there is no room for it.
-    pub async fn set(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<(), CacheError> {
+    pub async fn set(&self, plugin: &str, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<(), CacheError> {
         match self {
             Self::Memory(entries) => {
-                entries.set(key, value, ttl).await;
+                entries.set(plugin, key, &value, ttl);
                 Ok(())
             }
             Self::Redis(server) => server.set(key, value, ttl).await,
@@ -58,7 +58,7 @@ impl Cache {
     pub async fn delete(&self, key: &str) -> Result<(), CacheError> {
         match self {
             Self::Memory(entries) => {
-                entries.delete(key).await;
+                entries.delete(key);
                 Ok(())
             }
             Self::Redis(server) => server.delete(key).await,

@@ -6,6 +6,7 @@ mod configuration;
 mod database;
 mod events;
 mod key_value;
+mod limits;
 mod metrics;
 mod register;
 mod requests;
@@ -13,17 +14,16 @@ mod services;
 mod storage;
 mod telemetry;
 
-pub(crate) use register::full;
+pub(crate) use register::check_room;
 
-use crate::{framework::Framework, instance::Instance, slot::Slot};
+use crate::{bounds::MAX_STREAMS, framework::Framework, instance::Instance, slot::Slot};
+use limits::Limited;
 use parking_lot::Mutex;
 use rockstar_core::permission::{self, Permission};
 use rockstar_proto::{
     plugin::{
         Config, DatabaseRequest, Event, Invocation, KeyValueReply, KeyValueRequest, Record, Registration, Reply,
-        Result as Outcome,
-        plugin_context_server::{PluginContext, PluginContextServer},
-        record::Kind,
+        Result as Outcome, plugin_context_server::PluginContext, record::Kind,
     },
     types::{Empty, Failure, Map, failure::Class},
 };
@@ -32,6 +32,10 @@ use telemetry::Journal;
 use tokio::{net::UnixStream, task::AbortHandle};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
+
+/// Bytes of one call, and of one connection, that nobody has read yet.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 512 << 10;
 
 /// Serves the context of one process until aborted.
 pub fn serve(
@@ -42,9 +46,13 @@ pub fn serve(
 ) -> AbortHandle {
     let plugin = instance.plugin().to_owned();
     let journal = Journal::new(&plugin);
-    let context =
-        PluginContextServer::new(Context { instance, slot, framework, journal, undeclared: Mutex::default() });
-    let serving = Server::builder().add_service(context).serve_with_incoming(connections);
+    let context = Context { instance, slot, framework, journal, undeclared: Mutex::default() };
+    let serving = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .add_service(Limited::new(context))
+        .serve_with_incoming(limits::limited(connections, plugin.clone()));
     tokio::spawn(async move {
         if let Err(error) = serving.await {
             tracing::error!(plugin, "the context of plugin {plugin} is not served any more: {error}");

@@ -11,7 +11,7 @@ mod timestamp;
 
 pub use error::DatabaseError;
 pub use session::{Gate, Session};
-pub use sink::Sink;
+pub use sink::{Replies, Sink, replies};
 
 use quota::{Quota, Share};
 use rockstar_proto::types::Value;

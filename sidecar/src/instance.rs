@@ -55,6 +55,7 @@ pub struct Instance {
     on_trial: AtomicBool,
     debugs: AtomicBool,
     parked: AtomicUsize,
+    interest_bytes: AtomicUsize,
 }
 
 impl Instance {
@@ -73,6 +74,7 @@ impl Instance {
             on_trial: AtomicBool::new(false),
             debugs: AtomicBool::new(false),
             parked: AtomicUsize::new(0),
+            interest_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -138,6 +140,7 @@ impl Instance {
         let mut staged = self.staged.lock();
         let mut changed = staged.clone().unwrap_or_else(|| (*self.registrations.load_full()).clone());
         change(&mut changed)?;
+        self.interest_bytes.store(changed.interest_bytes(), SeqCst);
         match staged.as_mut() {
             Some(staged) => *staged = changed,
             None => self.registrations.store(Arc::new(changed)),
@@ -171,6 +174,12 @@ impl Instance {
     pub fn routes(&self) -> Vec<Route> {
         let staged = self.staged.lock();
         staged.as_ref().map_or_else(|| self.registrations.load().routes.clone(), |staged| staged.routes.clone())
+    }
+
+    /// What applications are or will be told of it, in bytes.
+    #[must_use]
+    pub fn interest_bytes(&self) -> usize {
+        self.interest_bytes.load(SeqCst)
     }
 
     /// Calls that will come back to this version.

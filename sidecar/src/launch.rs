@@ -28,6 +28,7 @@ use rockstar_core::{
     config,
     manifest::{self, Manifest, Parsed},
     permission::{self, Permission, PermissionError},
+    text::{MAX_FAILURE, bounded},
 };
 use rockstar_proto::plugin::Description;
 use serde_json::{Map, Value};
@@ -99,6 +100,7 @@ impl Launcher {
         let manifest = agreed(&artifact, target)?;
         let (program, arguments) =
             artifact.command(&manifest).map_err(|error| error.as_given(&artifact, &target.body.source))?;
+        check_strings(target, &program, &arguments)?;
         let confinement = self.confiner.confine(slot.name(), &artifact, &target.assignment.permissions)?;
         let directory = PrivateDirectory::new(&self.run).map_err(disk)?;
         let listener = directory.listen().map_err(disk)?;
@@ -205,6 +207,22 @@ pub fn configure(manifest: &Manifest, target: &Target) -> Result<Map<String, Val
         .map_err(|error| Failure::revision(Step::Load, "ConfigInvalid", error))?;
     warn(&manifest.name, &applied.warnings);
     Ok(applied.values)
+}
+
+/// What no process can be given is the revision's fault, and no machine's.
+fn check_strings(target: &Target, program: &Path, arguments: &[String]) -> Result<(), Failure> {
+    let is_odd = |text: &str| text.contains('\0');
+    let variables = target.body.env.iter();
+    let odd = variables.map(|(key, _)| key).find(|key| key.is_empty() || is_odd(key) || key.contains('='));
+    let odd = odd.or(target.body.env.iter().find(|(_, value)| is_odd(value)).map(|(key, _)| key));
+    if let Some(key) = odd {
+        let text = format!("invalid environment: '{}' cannot be given to a process", bounded(key, MAX_FAILURE / 2));
+        return Err(Failure::revision(Step::Load, "EnvInvalid", text));
+    }
+    match is_odd(&program.to_string_lossy()) || arguments.iter().any(|argument| is_odd(argument)) {
+        true => Err(Failure::revision(Step::Load, "CommandInvalid", "invalid command: it contains a NUL")),
+        false => Ok(()),
+    }
 }
 
 /// All that a plugin sees of the outside; nothing of the sidecar's own.

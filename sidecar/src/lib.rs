@@ -9,6 +9,7 @@ pub mod args;
 pub mod artifact;
 pub mod authority;
 pub mod backends;
+pub mod bounds;
 pub mod bus;
 pub mod cache;
 pub mod configuration;

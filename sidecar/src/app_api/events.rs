@@ -27,7 +27,7 @@ impl Events for Service {
 
     async fn publish(&self, request: Request<app::Event>) -> Result<Response<Empty>, Status> {
         let app::Event { name, data, .. } = request.into_inner();
-        let event = Event { name, data, ..Event::default() };
+        let event = Event { name, data: bytes::Bytes::copy_from_slice(&data), ..Event::default() };
         let text = format!("The application published event {}", event.name);
         let published = self.bus.publish(event).await.map_err(|error| status(&error))?;
         tracing::debug!("{text}: {published}");
@@ -49,6 +49,8 @@ impl Events for Service {
 fn status(error: &PublishError) -> Status {
     match error {
         PublishError::NotTaken { .. } => Status::failed_precondition(error.to_string()),
-        PublishError::NoName | PublishError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+        PublishError::NoName | PublishError::LongName(_) | PublishError::TooLarge { .. } => {
+            Status::invalid_argument(error.to_string())
+        }
     }
 }

@@ -15,6 +15,9 @@ use std::{fs::File, path::Path};
 /// Ends of the types of OCI's and Docker's layers, and of what other tools call theirs.
 const ARCHIVES: [&str; 3] = [".tar", ".tar+gzip", ".tar.gzip"];
 
+/// Each layer is a file and a download of its own.
+const MAX_LAYERS: usize = 128;
+
 /// How the files lie in the layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -70,6 +73,9 @@ fn reference(image: &str, hex: &str) -> Result<Reference, ArtifactError> {
 
 /// Which layers hold the plugin, and how.
 fn layers<'a>(what: &str, manifest: &'a OciImageManifest) -> Result<(Form, Vec<&'a OciDescriptor>), ArtifactError> {
+    if manifest.layers.len() > MAX_LAYERS {
+        return Err(unusable(what, format!("it has {} layers, more than {MAX_LAYERS}", manifest.layers.len())));
+    }
     let files = manifest.layers.iter().filter(|l| l.media_type == artifact::FILES).collect::<Vec<_>>();
     if !files.is_empty() {
         return Ok((Form::Artifact, files));
@@ -105,6 +111,10 @@ mod tests {
         assert_eq!(form(&[artifact::FILES, "text/plain"]), Ok((Form::Artifact, 1)));
         assert_eq!(form(&["application/vnd.oci.image.layer.v1.tar+gzip", "x.tar"]), Ok((Form::Image, 2)));
         assert_eq!(form(&[]).unwrap_err(), "x is no plugin: it has no layers");
+        let most = [artifact::FILES; MAX_LAYERS];
+        assert_eq!(form(&most), Ok((Form::Artifact, MAX_LAYERS)));
+        let text = format!("x is no plugin: it has {} layers, more than {MAX_LAYERS}", MAX_LAYERS + 1);
+        assert_eq!(form(&[artifact::FILES; MAX_LAYERS + 1]).unwrap_err(), text);
         let zstd = "application/vnd.oci.image.layer.v1.tar+zstd";
         assert_eq!(form(&[zstd]).unwrap_err(), format!("x is no plugin: a layer has type {zstd}; expected tar+gzip"));
     }

@@ -14,7 +14,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// For one file.
 pub(super) const BODY: Duration = Duration::from_secs(600);
 /// Of all files of an artifact, packed.
-pub(super) const LARGEST: u64 = 1 << 30;
+pub(super) const LARGEST: u64 = 512 << 20;
 pub(super) const AGENT: &str = concat!("rockstar/", env!("CARGO_PKG_VERSION"));
 
 /// Writes a body to a file; says how many bytes there were.
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(magic(&file).unwrap(), *b"abcd");
         let file = tempfile::tempfile().unwrap();
         let error = save(chunks(), "x", &file, 5).await.unwrap_err();
-        assert_eq!(error.to_string(), "x is too large: at most 1024 MiB are allowed");
+        assert_eq!(error.to_string(), "x is too large: at most 512 MiB are allowed");
         assert!(file.metadata().unwrap().len() <= 5);
     }
 

@@ -4,11 +4,17 @@
 use super::{ArtifactError, MANIFESTS, transfer};
 use crate::removal;
 use flate2::read::MultiGzDecoder;
+use rockstar_core::text::bounded;
 use std::{
+    cell::Cell,
     fs::{self, File},
     io::{self, BufReader, Read, Seek, Write},
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
     path::{Component, Path, PathBuf},
+    rc::Rc,
 };
 use tar::{Archive, Entry, EntryType};
 
@@ -17,11 +23,38 @@ const PLACE: &str = "plugin";
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 /// Decompressed, of all archives of an artifact.
-const LARGEST: u64 = 4 << 30;
+const LARGEST: u64 = 512 << 20;
 const MOST: u64 = 100_000;
 const BUFFER: usize = 64 << 10;
 
-type Packed<'a> = Archive<io::Take<Box<dyn Read + 'a>>>;
+/// Of all that an archive says of one entry: its headers, long names, attributes.
+const MAX_HEADERS: u64 = 1 << 20;
+/// A path within the plugin's files, and each name in it, in bytes.
+const MAX_PATH: usize = 1024;
+const MAX_NAME: usize = 255;
+/// What errors show of a path.
+const MAX_SHOWN: usize = 256;
+
+type Packed<'a> = Archive<Rationed<io::Take<Box<dyn Read + 'a>>>>;
+
+/// A reader that gives no more than its ration: what precedes an entry is read into memory as a whole.
+struct Rationed<R> {
+    reader: R,
+    ration: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Rationed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ration = self.ration.get();
+        if ration == 0 && !buffer.is_empty() {
+            return Err(io::Error::other(format!("the headers of an entry have more than {MAX_HEADERS} bytes")));
+        }
+        let most = usize::try_from(ration).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.reader.read(buffer.get_mut(..most).unwrap_or_default())?;
+        self.ration.set(ration - read as u64);
+        Ok(read)
+    }
+}
 
 /// Archives with a plugin's directory.
 pub(super) fn files(what: &str, archives: &[File], to: &Path) -> Result<(), ArtifactError> {
@@ -39,15 +72,15 @@ fn root(what: &str, layers: &[File]) -> Result<PathBuf, ArtifactError> {
     let mut scan = Unpacking::new(what, Path::new(""));
     let mut below = false;
     for layer in layers {
-        let mut archive = open(layer, scan.bytes).map_err(|cause| scan.broken(cause))?;
-        for entry in archive.entries().map_err(|cause| scan.broken(cause))? {
-            let entry = entry.map_err(|cause| scan.broken(cause))?;
-            scan.count(&entry)?;
+        let mut at_root = false;
+        scan.each(layer, |scan, entry| {
             let path = scan.normal(&entry.path().map_err(|cause| scan.broken(cause))?)?;
-            if is_manifest(&path) {
-                return Ok(PathBuf::new());
-            }
+            at_root |= is_manifest(&path);
             below |= path.strip_prefix(PLACE).is_ok_and(is_manifest);
+            Ok(())
+        })?;
+        if at_root {
+            return Ok(PathBuf::new());
         }
     }
     Ok(if below { PLACE.into() } else { PathBuf::new() })
@@ -57,13 +90,13 @@ fn is_manifest(path: &Path) -> bool {
     MANIFESTS.iter().any(|(name, _)| path == Path::new(name))
 }
 
-fn open(mut file: &File, room: u64) -> io::Result<Packed<'_>> {
+fn open(mut file: &File, room: u64, ration: Rc<Cell<u64>>) -> io::Result<Packed<'_>> {
     let packed = transfer::magic(file)?.starts_with(&[0x1f, 0x8b]);
     file.rewind()?;
     let reader = BufReader::with_capacity(BUFFER, file);
     let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) };
     // Headers and padding are not in the entries' sizes, but are no more than these.
-    Ok(Archive::new(reader.take(room.saturating_mul(2).max(1 << 20))))
+    Ok(Archive::new(Rationed { reader: reader.take(room.saturating_mul(2).max(1 << 20)), ration }))
 }
 
 struct Unpacking<'a> {
@@ -87,17 +120,36 @@ impl<'a> Unpacking<'a> {
 
     fn all(mut self, archives: &[File]) -> Result<(), ArtifactError> {
         for file in archives {
-            let mut archive = open(file, self.bytes).map_err(|cause| self.broken(cause))?;
-            for entry in archive.entries().map_err(|cause| self.broken(cause))? {
-                let mut entry = entry.map_err(|cause| self.broken(cause))?;
-                self.count(&entry)?;
-                let path = self.normal(&entry.path().map_err(|cause| self.broken(cause))?)?;
-                if let Some(inside) = self.inside(&path) {
-                    self.place(&mut entry, &inside)?;
+            self.each(file, |this, entry| {
+                let path = this.normal(&entry.path().map_err(|cause| this.broken(cause))?)?;
+                match this.inside(&path) {
+                    Some(inside) => this.place(entry, &inside),
+                    None => Ok(()),
                 }
-            }
+            })?;
         }
         self.links_stay()
+    }
+
+    /// Goes through the entries of an archive; what comes before one is bounded, and so is their sum.
+    fn each(
+        &mut self,
+        file: &File,
+        mut with: impl FnMut(&mut Self, &mut Entry<'_, Rationed<io::Take<Box<dyn Read + '_>>>>) -> Result<(), ArtifactError>,
+    ) -> Result<(), ArtifactError> {
+        let ration = Rc::new(Cell::new(MAX_HEADERS));
+        let mut archive = open(file, self.bytes, Rc::clone(&ration)).map_err(|cause| self.broken(cause))?;
+        let mut entries = archive.entries().map_err(|cause| self.broken(cause))?;
+        loop {
+            ration.set(MAX_HEADERS);
+            let Some(entry) = entries.next() else { return Ok(()) };
+            let mut entry = entry.map_err(|cause| self.broken(cause))?;
+            ration.set(u64::MAX);
+            self.count(&entry)?;
+            with(self, &mut entry)?;
+            // The next step would skip it with the ration for headers.
+            io::copy(&mut entry, &mut io::sink()).map_err(|cause| self.broken(cause))?;
+        }
     }
 
     fn count<R: Read>(&mut self, entry: &Entry<'_, R>) -> Result<(), ArtifactError> {
@@ -117,6 +169,13 @@ impl<'a> Unpacking<'a> {
                 Component::CurDir => {}
                 _ => return Err(self.refused(path, "leads out of the archive")),
             }
+        }
+        let is_long = |part: Component<'_>| part.as_os_str().len() > MAX_NAME;
+        if normal.as_os_str().len() > MAX_PATH || normal.components().any(is_long) {
+            return Err(self.refused(path, "is a name too long to be stored"));
+        }
+        if normal.as_os_str().as_bytes().contains(&0) {
+            return Err(self.refused(path, "is a name that cannot be stored"));
         }
         Ok(normal)
     }
@@ -195,6 +254,9 @@ impl<'a> Unpacking<'a> {
         if target.is_absolute() {
             return Err(self.refused(inside, LEADS_OUT));
         }
+        if target.as_os_str().len() > MAX_PATH || target.as_os_str().as_bytes().contains(&0) {
+            return Err(self.refused(inside, "is a link to a name that cannot be stored"));
+        }
         let path = self.to.join(inside);
         clear(&path).and_then(|()| symlink(&target, &path)).map_err(ArtifactError::Store)?;
         self.links.push(path);
@@ -253,7 +315,8 @@ impl<'a> Unpacking<'a> {
     }
 
     fn refused(&self, path: &Path, problem: &'static str) -> ArtifactError {
-        ArtifactError::Entry { what: self.what.to_owned(), path: path.to_owned(), problem }
+        let path = bounded(&path.to_string_lossy(), MAX_SHOWN).into();
+        ArtifactError::Entry { what: self.what.to_owned(), path, problem }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One listener of the application: which events it wants, and those that wait for it. Memory only.
 
-use super::{Inbox, inbox::Pushed};
+use super::{Inbox, QueuedBytes, inbox::Pushed};
 use rockstar_core::backends::EventOverflow;
 use rockstar_proto::plugin::Event;
 use std::{
@@ -35,8 +35,8 @@ impl Ears {
         }
     }
 
-    pub(super) fn hear(&self, event: Event, overflow: EventOverflow) {
-        let Pushed { dropped, .. } = self.inbox.push(event, overflow);
+    pub(super) fn hear(&self, event: Event, overflow: EventOverflow, queued: &QueuedBytes) {
+        let Pushed { dropped, .. } = self.inbox.push(event, overflow, queued);
         let count = u64::try_from(dropped.len()).unwrap_or(u64::MAX);
         if !dropped.is_empty() && self.dropped.fetch_add(count, Relaxed) == 0 {
             tracing::warn!("Events for the application are dropped: it does not take them out of its stream");

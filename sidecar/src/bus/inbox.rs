@@ -4,7 +4,13 @@ use super::{MAX_BYTES, MAX_EVENTS};
 use parking_lot::Mutex;
 use rockstar_core::backends::EventOverflow;
 use rockstar_proto::plugin::Event;
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
 use tokio::sync::Notify;
 
 /// See the module.
@@ -14,9 +20,37 @@ pub struct Inbox {
     arrived: Notify,
 }
 
+/// The bytes of the events in all queues.
+#[derive(Clone, Debug, Default)]
+pub struct QueuedBytes(Arc<AtomicUsize>);
+
+impl QueuedBytes {
+    /// Counts an event that goes into a queue of `own` bytes, unless that queue leaves others too little: at most three
+    /// times as much as is free.
+    fn reserve(&self, size: usize, own: usize) -> Option<Reserved> {
+        let total = self.0.fetch_add(size, SeqCst) + size;
+        let reserved = Reserved { size, all: self.clone() };
+        let free = MAX_BYTES.checked_sub(total)?;
+        (own + size <= 3 * free).then_some(reserved)
+    }
+}
+
+/// Bytes that are counted until this is dropped.
+#[derive(Debug)]
+struct Reserved {
+    size: usize,
+    all: QueuedBytes,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.size, SeqCst);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    events: VecDeque<Event>,
+    events: VecDeque<(Event, Reserved)>,
     bytes: usize,
     /// Somebody takes events out.
     served: bool,
@@ -32,9 +66,9 @@ pub(super) struct Pushed {
 }
 
 impl Inbox {
-    pub(super) fn push(&self, event: Event, overflow: EventOverflow) -> Pushed {
+    pub(super) fn push(&self, event: Event, overflow: EventOverflow, queued: &QueuedBytes) -> Pushed {
         let mut queue = self.queue.lock();
-        let dropped = queue.push(event, overflow);
+        let dropped = queue.push(event, overflow, queued);
         let idle = !queue.served && !queue.events.is_empty();
         queue.served |= idle;
         self.arrived.notify_one();
@@ -69,30 +103,37 @@ impl Inbox {
 }
 
 impl Queue {
-    fn push(&mut self, event: Event, overflow: EventOverflow) -> Vec<u64> {
+    fn push(&mut self, event: Event, overflow: EventOverflow, queued: &QueuedBytes) -> Vec<u64> {
         let size = size(&event);
         let mut dropped = Vec::new();
-        while self.events.len() >= MAX_EVENTS || self.bytes + size > MAX_BYTES {
+        let reserved = loop {
+            let has_place = self.events.len() < MAX_EVENTS;
+            if let Some(reserved) = has_place.then(|| queued.reserve(size, self.bytes)).flatten() {
+                break reserved;
+            }
             let oldest = if overflow == EventOverflow::DropNewest { None } else { self.pop() };
             dropped.push(oldest.as_ref().unwrap_or(&event).sequence);
             if oldest.is_none() {
                 return dropped;
             }
-        }
+        };
         self.bytes += size;
-        self.events.push_back(event);
+        self.events.push_back((event, reserved));
         dropped
     }
 
     fn pop(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
+        let (event, _reserved) = self.events.pop_front()?;
         self.bytes -= size(&event);
         Some(event)
     }
 }
 
+/// What an event costs beside its texts and data.
+const EVENT_OVERHEAD: usize = 150;
+
 fn size(event: &Event) -> usize {
-    event.name.len() + event.source.len() + event.data.len()
+    EVENT_OVERHEAD + event.name.len() + event.source.len() + event.data.len()
 }
 
 #[cfg(test)]
@@ -104,8 +145,9 @@ mod tests {
     }
 
     fn filled(overflow: EventOverflow) -> (Vec<u64>, usize) {
-        let inbox = Inbox::default();
-        let dropped = (0..MAX_EVENTS as u64 + 5).map(|n| inbox.push(event(n, 1), overflow).dropped.len()).sum();
+        let (inbox, queued) = (Inbox::default(), QueuedBytes::default());
+        let dropped =
+            (0..MAX_EVENTS as u64 + 5).map(|n| inbox.push(event(n, 1), overflow, &queued).dropped.len()).sum();
         (std::iter::from_fn(|| inbox.take()).map(|e| e.sequence).collect(), dropped)
     }
 
@@ -117,21 +159,31 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_too() {
-        let inbox = Inbox::default();
-        let big = MAX_BYTES / 4;
-        let dropped: usize = (0..6).map(|n| inbox.push(event(n, big), EventOverflow::DropOldest).dropped.len()).sum();
-        assert_eq!(dropped, 2);
-        assert_eq!(inbox.clear(), 4);
-        assert!(inbox.push(event(9, MAX_BYTES), EventOverflow::DropNewest).dropped.is_empty());
-        assert_eq!(inbox.push(event(10, MAX_BYTES), EventOverflow::DropNewest).dropped, [10]);
-        assert_eq!(inbox.push(event(11, MAX_BYTES), EventOverflow::DropOldest).dropped, [9]);
+    fn one_queue_leaves_room_for_others_and_all_have_a_bound() {
+        let queued = QueuedBytes::default();
+        let inboxes: Vec<_> = (0..50).map(|_| Inbox::default()).collect();
+        let size = 64 << 10;
+        let fill = |inbox: &Inbox| {
+            (0..MAX_BYTES / size)
+                .filter(|_| inbox.push(event(1, size), EventOverflow::DropNewest, &queued).dropped.is_empty())
+                .count()
+        };
+        let held: Vec<_> = inboxes.iter().map(fill).collect();
+        assert_eq!((held[0], held[1]), (191, 48), "three quarters of what is free");
+        assert!(queued.0.load(SeqCst) <= MAX_BYTES);
+        let dropped = inboxes[0].push(event(2, size), EventOverflow::DropOldest, &queued).dropped;
+        assert!(!dropped.is_empty());
+        for inbox in &inboxes {
+            inbox.clear();
+        }
+        assert_eq!(queued.0.load(SeqCst), 0);
     }
 
     #[test]
     fn one_who_serves_it_is_called_for_once() {
         let inbox = Inbox::default();
-        let idle = |n| inbox.push(event(n, 1), EventOverflow::DropNewest).idle;
+        let queued = QueuedBytes::default();
+        let idle = |n| inbox.push(event(n, 1), EventOverflow::DropNewest, &queued).idle;
         assert!(idle(1));
         assert!(!idle(2));
         assert!(inbox.take().is_some() && inbox.take().is_some() && inbox.take().is_none());

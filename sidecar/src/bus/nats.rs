@@ -10,7 +10,7 @@ mod supervisor;
 pub use address::{Address, AddressError};
 
 use super::{
-    Bus, FULL, Inbox,
+    Bus, FULL, Inbox, QueuedBytes,
     inbox::Pushed,
     receipts::{Receipt, Receipts},
 };
@@ -82,11 +82,16 @@ impl Nats {
     }
 
     /// Gives how many events found no room, and what to wait for, unless the event waits for a server that is away.
-    pub(super) fn publish(&self, event: Event, overflow: EventOverflow) -> (usize, Option<Receipt>) {
+    pub(super) fn publish(
+        &self,
+        event: Event,
+        overflow: EventOverflow,
+        queued: &QueuedBytes,
+    ) -> (usize, Option<Receipt>) {
         let own = event.sequence;
         let receipt = Receipts::expect(&self.outbox.receipts, own);
         self.outbox.unsent.send_modify(|unsent| *unsent += 1);
-        let Pushed { dropped, .. } = self.outbox.inbox.push(event, overflow);
+        let Pushed { dropped, .. } = self.outbox.inbox.push(event, overflow, queued);
         for event in &dropped {
             self.outbox.receipts.give(*event, Err(FULL.to_owned()));
         }

@@ -21,7 +21,7 @@ impl Context {
             Operation::Get => cache.get(key).await.map(key_value::found),
             Operation::Set => {
                 let ttl = (ttl > 0).then(|| Duration::from_millis(ttl));
-                cache.set(key, request.value, ttl).await.map(key_value::done)
+                cache.set(self.slot.name(), key, request.value, ttl).await.map(key_value::done)
             }
             Operation::Delete => cache.delete(key).await.map(key_value::done),
             other => return Err(key_value::unknown("Cache", other)),

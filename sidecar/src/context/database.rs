@@ -2,14 +2,13 @@
 //! connection of a plugin that dies.
 
 use super::{Caller, Context};
-use crate::database::{DatabaseError, Gate, Session};
+use crate::database::{DatabaseError, Gate, Session, replies};
 use futures::{StreamExt, stream::BoxStream};
 use rockstar_core::permission::Permission;
 use rockstar_proto::{
     plugin::{DatabaseReply, DatabaseRequest},
     types::Failure,
 };
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
@@ -20,10 +19,10 @@ const ROWS: usize = 64;
 
 impl Context {
     pub(super) fn session(&self, requests: Streaming<DatabaseRequest>) -> Result<Response<Replies>, Status> {
-        let (replies, outgoing) = mpsc::channel(ROWS);
+        let (replies, outgoing) = replies(ROWS);
         let session = Session::new(self.framework.backends.database(), self.slot.name(), self.caller());
         tokio::spawn(session.serve(requests, replies));
-        Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
+        Ok(Response::new(ReceiverStream::new(outgoing).map(|queued| Ok(queued.into_reply())).boxed()))
     }
 }
 

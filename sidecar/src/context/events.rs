@@ -1,7 +1,11 @@
 //! Events: those that the plugin publishes, and those that it listens to.
 
-use super::{Context, register::full};
-use crate::{bus::PublishError, instance::Subscription};
+use super::{Context, register::check_room};
+use crate::{
+    bus::{self, PublishError},
+    instance::Subscription,
+};
+use bytes::Bytes;
 use rockstar_proto::{
     plugin::{Event, Registration, Result as Outcome},
     types::failure::Class,
@@ -13,7 +17,13 @@ const MAX_NAMES: usize = 1024;
 
 impl Context {
     pub(super) async fn published(&self, mut event: Event) -> Result<Response<Outcome>, Status> {
+        if let Err(error) = bus::check(&event) {
+            let failure = Some(self.failed(Class::Returned, "PublishEvent", error.to_string()));
+            return Ok(Response::new(Outcome { failure }));
+        }
         self.warn_undeclared_event(&event.name);
+        // What came with a message keeps all of the message, padding included.
+        event.data = Bytes::copy_from_slice(&event.data);
         event.source = self.slot.name().to_owned();
         let name = event.name.clone();
         let failure = match self.framework.bus.publish(event).await {
@@ -41,9 +51,8 @@ impl Context {
         let (event, handler) = (wanted.name.clone(), wanted.handler.clone());
         let subscription = Subscription { event, handler, order: self.instance.next_order() };
         let done = self.instance.edit(|registrations| {
-            full(registrations)?;
             registrations.subscriptions.push(subscription);
-            Ok(())
+            check_room(registrations)
         });
         self.instance.debug(&format!("Subscribed to event: {}", wanted.name));
         done

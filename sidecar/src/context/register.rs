@@ -1,7 +1,10 @@
 //! Registering and unregistering: what a plugin registers in Initialize is in force once that has answered.
 
 use super::Context;
-use crate::instance::{Hook, Registrations};
+use crate::{
+    bounds::{MAX_HANDLER, MAX_NAME, MAX_PATTERN, MAX_REGISTRATION_BYTES, MAX_REGISTRATIONS},
+    instance::{Hook, Registrations},
+};
 use rockstar_core::manifest::{HookType, UnknownHookType};
 use rockstar_proto::{
     plugin::{BodyNeed, Registration, Result as Outcome, registration::Kind},
@@ -10,11 +13,15 @@ use rockstar_proto::{
 use tonic::{Response, Status};
 
 const DEFAULT_PRIORITY: i32 = 100;
-/// A plugin that registers more is broken.
-const MAX_REGISTRATIONS: usize = 1024;
 
 impl Context {
     pub(super) fn registered(&self, wanted: &Registration) -> Result<Response<Outcome>, Status> {
+        if let Err(text) = check_sizes(wanted) {
+            return Ok(self.answer("Register", Err(text)));
+        }
+        if let Err(text) = self.framework.routes.has_room(&self.instance, interest_bytes(wanted)) {
+            return Ok(self.answer("Register", Err(text)));
+        }
         match wanted.kind() {
             Kind::Hook => Ok(self.answer("RegisterHook", self.register_hook(wanted))),
             Kind::Unspecified => Err(Status::invalid_argument("a registration names its kind")),
@@ -57,9 +64,8 @@ impl Context {
             body: wanted.body() != BodyNeed::None,
         };
         self.instance.edit(|registrations| {
-            full(registrations)?;
             registrations.hooks.push(hook);
-            Ok(())
+            check_room(registrations)
         })
     }
 
@@ -73,10 +79,37 @@ impl Context {
     }
 }
 
-/// No plugin may register without end.
-pub(crate) fn full(registrations: &Registrations) -> Result<(), String> {
-    match registrations.count() >= MAX_REGISTRATIONS {
-        true => Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}")),
-        false => Ok(()),
+/// Refuses registrations with one more than a plugin may have.
+pub(crate) fn check_room(registrations: &Registrations) -> Result<(), String> {
+    let bytes = registrations.bytes();
+    match () {
+        () if registrations.count() > MAX_REGISTRATIONS => {
+            Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}"))
+        }
+        () if bytes > MAX_REGISTRATION_BYTES => {
+            Err(format!("registrations are too large: a plugin's may have {MAX_REGISTRATION_BYTES} bytes"))
+        }
+        () => Ok(()),
     }
+}
+
+/// Refuses texts that no call could carry. They are not repeated in the error.
+fn check_sizes(wanted: &Registration) -> Result<(), String> {
+    let texts = [
+        ("name", &wanted.name, MAX_NAME),
+        ("method", &wanted.method, MAX_NAME),
+        ("handler", &wanted.handler, MAX_HANDLER),
+        ("description", &wanted.description, MAX_PATTERN),
+    ];
+    let patterns = wanted.routes.iter().map(|pattern| ("route pattern", pattern, MAX_PATTERN));
+    match texts.into_iter().chain(patterns).find(|(_, text, max)| text.len() > *max) {
+        Some((what, text, max)) => Err(format!("a {what} has {} bytes, more than the {max} it may have", text.len())),
+        None => Ok(()),
+    }
+}
+
+/// What applications would be told of it, in bytes.
+fn interest_bytes(wanted: &Registration) -> usize {
+    let pattern = |pattern: &String| pattern.len() + wanted.method.len() + 24;
+    wanted.routes.iter().map(pattern).sum()
 }

@@ -1,6 +1,6 @@
 //! Registering what takes part in requests: middleware, which needs no permission, and routes, which do.
 
-use super::{Context, full};
+use super::{Context, register::check_room};
 use crate::instance::{Middleware, Route};
 use rockstar_core::permission::Permission;
 use rockstar_proto::{
@@ -29,12 +29,11 @@ impl Context {
             body: wanted.body() != BodyNeed::None,
         };
         self.instance.edit(|registrations| {
-            full(registrations)?;
             if registrations.middleware.iter().any(|m| m.name == middleware.name) {
                 return Err(format!("middleware already registered: '{}'", middleware.name));
             }
             registrations.middleware.push(middleware);
-            Ok(())
+            check_room(registrations)
         })
     }
 

@@ -1,6 +1,6 @@
 //! Services: those that the plugin exports, and those of others, found, imported and called.
 
-use super::{Context, register::full};
+use super::{Context, register::check_room};
 use crate::{
     ancestry::Line,
     instance::Service,
@@ -32,12 +32,11 @@ impl Context {
             order: self.instance.next_order(),
         };
         self.instance.edit(|registrations| {
-            full(registrations)?;
             if registrations.services.iter().any(|s| s.name == service.name) {
                 return Err(format!("service already exported: '{}'", service.name));
             }
             registrations.services.push(service);
-            Ok(())
+            check_room(registrations)
         })
     }
 

@@ -1,5 +1,6 @@
 //! Why a statement was not executed, or not to its end. Pure.
 
+use crate::bounds::MAX_VALUE_MESSAGE;
 use rockstar_proto::types::failure::Class;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +11,8 @@ pub enum DatabaseError {
     Busy,
     #[error("the statement was interrupted at its deadline")]
     Deadline,
+    #[error("a row has {0} bytes, more than the {MAX_VALUE_MESSAGE} that fit into a message")]
+    LargeRow(usize),
     #[error("the plugin does not listen any more")]
     Unheard,
     #[error("the statement has {wanted} placeholders, but {given} arguments are given")]
@@ -34,7 +37,7 @@ impl DatabaseError {
             Self::Deadline => Class::Timeout,
             Self::Unheard => Class::Cancelled,
             Self::Control => Class::Denied,
-            Self::Arguments { .. } | Self::Begun | Self::NotBegun => Class::Protocol,
+            Self::Arguments { .. } | Self::Begun | Self::NotBegun | Self::LargeRow(_) => Class::Protocol,
             Self::RolledBack(_) | Self::Refused(_) => Class::Returned,
         }
     }

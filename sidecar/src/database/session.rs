@@ -1,17 +1,14 @@
 //! One plugin's session: its requests in order, one at a time, and the transaction that it holds. Whatever ends the
 //! session without a commit rolls back. I/O: that of the engine.
 
-use super::{Connection, Database, DatabaseError, Done, Sink, Statement, Step};
+use super::{Connection, Database, DatabaseError, Done, Replies, Sink, Statement, Step};
 use futures::{Stream, StreamExt};
 use rockstar_proto::{
-    plugin::{DatabaseReply, DatabaseRequest, Statement as Asked, database_request::Request},
+    plugin::{DatabaseRequest, Statement as Asked, database_request::Request},
     types::Failure,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::mpsc::Sender,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 
 /// A transaction in which nothing happens keeps others waiting no longer than this.
@@ -57,7 +54,7 @@ impl<G: Gate> Session<G> {
     pub async fn serve(
         mut self,
         mut requests: impl Stream<Item = Result<DatabaseRequest, Status>> + Unpin,
-        replies: Sender<Result<DatabaseReply, Status>>,
+        replies: Replies,
     ) {
         loop {
             let next = tokio::select! {

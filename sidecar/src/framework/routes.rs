@@ -1,14 +1,15 @@
 //! Who serves which route, also while nothing of it is in force yet: a route belongs to one plugin. Memory only.
 
 use crate::{
-    context::full,
+    bounds::MAX_INTEREST_BYTES,
+    context::check_room,
     instance::{Instance, Route},
     pipeline::routes::Routes,
 };
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 
-/// The processes that registered routes.
+/// The processes that registered anything.
 #[derive(Debug, Default)]
 pub struct RouteBook(Mutex<Vec<Weak<Instance>>>);
 
@@ -27,14 +28,27 @@ impl RouteBook {
         }
         taken.insert(&route.method, &route.pattern, ()).map_err(|error| error.to_string())?;
         let in_force = instance.edit(|registrations| {
-            full(registrations)?;
             registrations.routes.push(route);
-            Ok::<_, String>(())
+            check_room(registrations)
         })?;
+        Ok(in_force)
+    }
+
+    /// Refuses what would make the interests of all plugins more than an application is told.
+    pub(crate) fn has_room(&self, instance: &Arc<Instance>, added: usize) -> Result<(), String> {
+        let mut holders = self.0.lock();
+        holders.retain(|holder| holder.strong_count() > 0);
         if !holders.iter().any(|holder| holder.as_ptr() == Arc::as_ptr(instance)) {
             holders.push(Arc::downgrade(instance));
         }
-        Ok(in_force)
+        let counted = holders.iter().filter_map(Weak::upgrade).filter(|holder| rivals(holder, instance));
+        let bytes: usize = counted.map(|holder| holder.interest_bytes()).sum();
+        match bytes + added > MAX_INTEREST_BYTES {
+            true => {
+                Err(format!("route patterns are too large: those of all plugins may have {MAX_INTEREST_BYTES} bytes"))
+            }
+            false => Ok(()),
+        }
     }
 }
 

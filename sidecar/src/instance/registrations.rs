@@ -3,6 +3,9 @@
 use rockstar_core::manifest::{HookType, Manifest};
 use rockstar_proto::plugin::BodyNeed;
 
+/// The bytes of an interest beside its method and pattern: their tags and lengths, and five small fields.
+const INTEREST_OVERHEAD: usize = 24;
+
 /// All of one process, each list in order of registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Registrations {
@@ -92,8 +95,33 @@ impl Registrations {
         words.chain(exports.map(|name| format!("the service {name}"))).collect()
     }
 
+    /// The bytes of all texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let hooks = self.hooks.iter().map(|hook| hook.handler.len());
+        let middleware = self.middleware.iter();
+        let middleware = middleware.map(|m| m.name.len() + m.handler.len() + texts(&m.routes));
+        let routes = self.routes.iter().map(|r| r.method.len() + r.pattern.len() + r.handler.len());
+        let subscriptions = self.subscriptions.iter().map(|s| s.event.len() + s.handler.len());
+        let services = self.services.iter();
+        let services = services.map(|s| s.name.len() + s.description.len() + s.handler.len());
+        hooks.chain(middleware).chain(routes).chain(subscriptions).chain(services).sum()
+    }
+
+    /// The bytes of what applications are told of it, at most.
+    #[must_use]
+    pub fn interest_bytes(&self) -> usize {
+        let middleware = self.middleware.iter().map(|m| texts(&m.routes) + m.routes.len() * INTEREST_OVERHEAD);
+        let routes = self.routes.iter().map(|r| r.method.len() + r.pattern.len() + INTEREST_OVERHEAD);
+        middleware.chain(routes).sum()
+    }
+
     #[must_use]
     pub fn count(&self) -> usize {
         self.hooks.len() + self.middleware.len() + self.routes.len() + self.subscriptions.len() + self.services.len()
     }
+}
+
+fn texts(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
 }

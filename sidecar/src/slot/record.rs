@@ -3,7 +3,10 @@
 
 use super::{incidents::Incidents, threshold::Threshold};
 use parking_lot::Mutex;
-use rockstar_core::manifest::HookType;
+use rockstar_core::{
+    manifest::HookType,
+    text::{MAX_FAILURE, bounded},
+};
 use std::{
     sync::{
         Arc,
@@ -117,7 +120,7 @@ impl Record {
     pub fn error(&self, text: &str) {
         let now = SystemTime::now();
         self.errors.fetch_add(1, Relaxed);
-        *self.last_error.lock() = Some((text.to_owned(), now));
+        *self.last_error.lock() = Some((bounded(text, MAX_FAILURE), now));
         self.incidents.error(&self.plugin, now);
         if self.threshold.error() {
             self.incidents.exceed();

@@ -113,7 +113,7 @@ fn room_is_counted_before_it_is_used() {
     let given = [archive(&[(FILE, "a", "abc", 0o644), (FILE, "b", "def", 0o644)])];
     let unpacking = || Unpacking::new("x", to.path());
     let error = Unpacking { bytes: 5, ..unpacking() }.all(&given).unwrap_err();
-    assert_eq!(error.to_string(), "x is too large: at most 4096 MiB unpacked are allowed");
+    assert_eq!(error.to_string(), "x is too large: at most 512 MiB unpacked are allowed");
     assert!(to.path().join("a").is_file() && !to.path().join("b").exists());
     let error = Unpacking { entries: 1, ..unpacking() }.all(&given).unwrap_err();
     assert_eq!(error.to_string(), "x is too large: at most 100000 entries are allowed");
@@ -153,4 +153,55 @@ fn upper_layers_take_away() {
     let there = |path: &str| root.path().join(path).exists();
     assert_eq!(["plugin.json", "old", "lib/a", "lib/b"].map(there), [true, false, false, true]);
     assert_eq!(text(&root, "p"), "2");
+}
+
+/// An archive whose entry is preceded by headers of that size.
+fn preceded(kind: EntryType, size: usize) -> File {
+    let mut tar = Builder::new(GzEncoder::new(tempfile::tempfile().unwrap(), Compression::fast()));
+    let mut append = |kind: EntryType, content: &[u8]| {
+        let mut header = Header::new_gnu();
+        header.set_path("p").unwrap();
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        tar.append(&header, content).unwrap();
+    };
+    append(kind, &vec![b'a'; size]);
+    append(FILE, b"");
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn what_precedes_an_entry_is_read_up_to_a_bound() {
+    let most = usize::try_from(MAX_HEADERS).unwrap();
+    for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+        let to = tempfile::tempdir().unwrap();
+        let error = |size| files("x", &[preceded(kind, size)], to.path()).unwrap_err().to_string();
+        let bound = format!("the headers of an entry have more than {MAX_HEADERS} bytes");
+        assert!(error(most).contains(&bound), "{}", error(most));
+        assert!(!files("x", &[preceded(kind, most - 4096)], to.path()).is_err_and(|e| e.to_string().contains(&bound)));
+        assert!(image("x", &[preceded(kind, most)], to.path()).is_err_and(|e| e.to_string().contains(&bound)));
+    }
+}
+
+#[test]
+fn names_that_cannot_be_stored_are_the_archives_fault() {
+    let long = |name: &[u8]| {
+        let mut tar = Builder::new(tempfile::tempfile().unwrap());
+        let mut header = Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        let path = <std::ffi::OsStr as OsStrExt>::from_bytes(name);
+        tar.append_data(&mut header, path, io::empty()).unwrap();
+        let to = tempfile::tempdir().unwrap();
+        files("x", &[tar.into_inner().unwrap()], to.path()).map_err(|error| (error.class(), error.to_string()))
+    };
+    let deep = |levels: usize| vec!["d"; levels].join("/").into_bytes();
+    assert!(long(&[b'n'; MAX_NAME]).is_ok() && long(&deep(MAX_PATH / 2)).is_ok());
+    for name in [vec![b'n'; MAX_NAME + 1], deep(MAX_PATH / 2 + 1), deep(5000)] {
+        let (class, text) = long(&name).unwrap_err();
+        assert_eq!(class, crate::failure::Class::Revision);
+        assert!(text.contains("is a name too long to be stored") && text.len() < 400, "{text}");
+    }
 }

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::sink::Queued, *};
 use rockstar_proto::{
     plugin::database_reply::Reply,
     types::{Empty, Value, value::Kind},
@@ -21,7 +21,7 @@ impl Gate for Open {
 
 struct Client {
     requests: mpsc::Sender<Result<DatabaseRequest, Status>>,
-    replies: mpsc::Receiver<Result<DatabaseReply, Status>>,
+    replies: mpsc::Receiver<Queued>,
 }
 
 /// Rows, affected rows, last id.
@@ -30,7 +30,7 @@ type Answer = Result<(Vec<Vec<Value>>, i64, i64), String>;
 impl Client {
     fn new(database: &Arc<Database>, plugin: &str, idle: Duration) -> Self {
         let (requests, incoming) = mpsc::channel(1);
-        let (outgoing, replies) = mpsc::channel(1);
+        let (outgoing, replies) = super::super::replies(1);
         let session = Session { idle, ..Session::new(Arc::clone(database), plugin, Open) };
         tokio::spawn(session.serve(ReceiverStream::new(incoming), outgoing));
         Self { requests, replies }
@@ -40,7 +40,7 @@ impl Client {
         self.requests.send(Ok(DatabaseRequest { sequence: 7, request: Some(request) })).await.unwrap();
         let mut rows = Vec::new();
         while let Some(reply) = self.replies.recv().await {
-            let reply = reply.unwrap();
+            let reply = reply.into_reply();
             assert_eq!(reply.sequence, 7);
             match reply.reply.unwrap() {
                 Reply::Columns(_) => {}
