@@ -140,7 +140,7 @@ pub(crate) struct ServerArgs {
     /// The sidecar's admin address: HOST:PORT or a URL. In a pod it is on port 9464.
     #[arg(long, env = "ROCKSTAR_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) admin: String,
-    /// File with the token that a sidecar in a pod asks for; it is in the sidecar's private directory.
+    /// File with the sidecar's admin token, in its run directory. One of this user on this machine is found by itself
     #[arg(long, env = "ROCKSTAR_ADMIN_TOKEN", value_name = "FILE")]
     pub(crate) token: Option<PathBuf>,
     /// How to print it.

@@ -1,6 +1,7 @@
 //! The rules of the product: manifests, constraints, configuration, permissions, resolution, revisions, rollout.
 //! No I/O, no clock, no Kubernetes client, no async.
 
+pub mod admin_token;
 pub mod artifact;
 pub mod assignment;
 pub mod backends;

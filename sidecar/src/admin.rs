@@ -1,25 +1,23 @@
-//! Metrics, health and admin calls over HTTP. Admin calls come from loopback where there is no pod; in a pod, where
-//! loopback is everybody's, they need the token of the private directory. Does I/O.
+//! Metrics, health and admin calls over HTTP. Admin calls need the token of the private directory; see `access`. Does I/O.
 
+mod access;
 mod changes;
-mod doorman;
 mod queries;
+mod server;
 mod token;
 mod view;
 
-pub use token::Token;
+pub use token::{Announcement, Token};
 
 use crate::{authority::Authority, manager::Manager, metrics, readiness::Readiness};
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, Request, State},
+    extract::State,
     http::{StatusCode, header},
-    middleware::{self, Next},
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post, put},
-    serve::ListenerExt,
 };
-use doorman::Doorman;
 use serde_json::json;
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tokio::net::TcpListener;
@@ -30,16 +28,22 @@ pub struct Admin {
     pub manager: Arc<Manager>,
     pub authority: Authority,
     pub readiness: Arc<Readiness>,
-    /// None: loopback is enough.
-    pub token: Option<Arc<Token>>,
+    pub token: Arc<Token>,
+    /// Whether this is no pod: browsers reach loopback, and a reload needs no token.
+    pub standalone: bool,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    remote: SocketAddr,
+    local: SocketAddr,
 }
 
 /// Serves until dropped.
 pub async fn serve(listener: TcpListener, admin: Admin) -> std::io::Result<()> {
-    let listener = Doorman { listener, manager: Arc::clone(&admin.manager) };
-    let service = routes(admin).into_make_service_with_connect_info::<SocketAddr>();
-    // Only through `tap_io` a connection tells its address.
-    axum::serve(listener.tap_io(|_| {}), service).await
+    let router = routes(admin.clone());
+    server::serve(listener, admin, router).await
 }
 
 fn routes(admin: Admin) -> Router {
@@ -56,7 +60,7 @@ fn routes(admin: Admin) -> Router {
         .route("/admin/initialize", post(changes::initialize))
         .route("/admin/start", post(changes::start))
         .route("/admin/stop", post(changes::stop))
-        .route_layer(middleware::from_fn_with_state(admin.clone(), allowed));
+        .route_layer(middleware::from_fn_with_state(admin.clone(), access::allowed));
     Router::new()
         .route("/metrics", get(scrape))
         .route("/livez", get(|| async { "ok" }))
@@ -65,26 +69,8 @@ fn routes(admin: Admin) -> Router {
         .route("/startupz", get(started))
         .route("/drain", get(drain).post(drain))
         .merge(guarded)
+        .layer(middleware::from_fn_with_state(admin.clone(), access::refuse_pages))
         .with_state(admin)
-}
-
-async fn allowed(
-    State(admin): State<Admin>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-    let allowed = match &admin.token {
-        None => peer.ip().is_loopback(),
-        Some(token) => given.and_then(|v| v.strip_prefix("Bearer ")).is_some_and(|t| token.is(t)),
-    };
-    match allowed {
-        true => next.run(request).await,
-        false => {
-            fault(StatusCode::FORBIDDEN, "admin calls need the sidecar's token, or loopback where there is no pod")
-        }
-    }
 }
 
 async fn scrape(State(admin): State<Admin>) -> Response {

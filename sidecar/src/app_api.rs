@@ -43,8 +43,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Replaces what a sidecar before left behind, but not one that lives. Everybody in its volume may connect.
-    pub async fn bind(path: &Path) -> Result<Self, SocketError> {
+    /// Replaces what a sidecar before left behind, but not one that lives. Everybody in its volume may connect; a
+    /// `private` one is for its user alone.
+    pub async fn bind(path: &Path, private: bool) -> Result<Self, SocketError> {
         if UnixStream::connect(path).await.is_ok() {
             return Err(SocketError::InUse(path.to_owned()));
         }
@@ -56,8 +57,13 @@ impl Socket {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(failed)?;
+        // Its mode is right before anybody can find it.
+        let mode = if private { 0o600 } else { 0o666 };
+        let hidden = path.with_extension(format!("{:08x}", rand::random::<u32>()));
+        let listener = UnixListener::bind(&hidden).map_err(failed)?;
+        let placed = fs::set_permissions(&hidden, fs::Permissions::from_mode(mode));
+        let placed = placed.and_then(|()| fs::rename(&hidden, path));
+        placed.inspect_err(|_| drop(fs::remove_file(&hidden))).map_err(failed)?;
         Ok(Self { path: path.to_owned(), listener: Some(listener) })
     }
 }

@@ -116,6 +116,25 @@ fn name(peer: Peer, spawner: &Spawner) -> String {
     }
 }
 
+/// Who has the other end of a TCP connection open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TcpPeer {
+    Plugin(String),
+    /// A process of this machine that is no plugin's.
+    Other,
+    /// Not found: it has closed it, or cannot be looked into.
+    Unknown,
+}
+
+/// Looks for the other end among all processes.
+#[must_use]
+pub fn behind(peer: SocketAddr, local: SocketAddr, spawner: &Spawner) -> TcpPeer {
+    match session_of(peer, local, |_| true) {
+        None => TcpPeer::Unknown,
+        Some(session) => spawner.plugin_of(session).map_or(TcpPeer::Other, TcpPeer::Plugin),
+    }
+}
+
 /// The plugin that has the other end of a TCP connection open. Only on this machine can it be looked for.
 #[must_use]
 pub fn plugin_behind(peer: SocketAddr, local: SocketAddr, spawner: &Spawner) -> Option<String> {

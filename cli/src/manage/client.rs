@@ -3,8 +3,9 @@
 use crate::args::ServerArgs;
 use anyhow::{Context as _, anyhow, bail};
 use reqwest::{Method, Response};
+use rockstar_core::admin_token;
 use serde_json::Value;
-use std::{fs, time::Duration};
+use std::{fs, net::IpAddr, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
 /// A reload may wait for a queue, a drain and a start.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -27,7 +28,7 @@ impl Client {
                 let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
                 Some(text.trim().to_owned())
             }
-            None => None,
+            None => announced(&base),
         };
         // Its address is the machine's own or a forwarded port: no proxy leads there.
         let http = reqwest::Client::builder().timeout(PATIENCE).connect_timeout(CONNECT).no_proxy().build()?;
@@ -72,6 +73,21 @@ impl Client {
         };
         anyhow!("cannot reach the sidecar at {}: {why}", self.base)
     }
+}
+
+/// The token that a sidecar of this user on this machine has left for its command line.
+fn announced(base: &str) -> Option<String> {
+    let address = reqwest::Url::parse(base).ok()?;
+    let host = address.host_str()?.trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let user = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+    let directory = fs::symlink_metadata(admin_token::directory(runtime.as_deref(), user)).ok()?;
+    if !is_here || !directory.is_dir() || directory.uid() != user || directory.mode() & 0o077 != 0 {
+        return None;
+    }
+    let path = admin_token::path(runtime.as_deref(), user, address.port_or_known_default()?);
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 /// The sidecar's own words, where it refuses.

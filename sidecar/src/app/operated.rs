@@ -37,7 +37,6 @@ pub(super) async fn run(arguments: &Arguments, url: &str) -> Result<(), AppError
     let readiness = Arc::new(Readiness::new(memory.served()));
     let token = Token::create(&paths.run).map_err(|cause| AppError::Prepare { what: "the admin token", cause })?;
     let authority = Authority::Operator(told);
-    let token = Some(Arc::new(token));
     let mut servers = Servers::start(arguments, &manager, authority, Arc::clone(&readiness), token).await?;
     let tables = Tables::start(Arc::clone(&manager), &paths.data, tables::instance(&arguments.socket()));
     let follower = Follower::new(Arc::clone(&manager), framework, Arc::clone(&memory), host);

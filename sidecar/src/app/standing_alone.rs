@@ -2,6 +2,7 @@
 
 use super::{AppError, Core, Paths, servers::Servers, signals::stopped};
 use crate::{
+    admin::Token,
     args::Arguments,
     authority::Authority,
     manager::LogOnly,
@@ -22,7 +23,8 @@ pub(super) async fn run(arguments: &Arguments, path: &Path) -> Result<(), AppErr
     let Core { manager, store, framework } = Core::new(arguments, &paths, Box::<LogOnly>::default())?;
     let standalone = Arc::new(Standalone::new(Arc::clone(&manager), store, framework, path));
     let authority = Authority::File(Arc::clone(&standalone));
-    let mut servers = Servers::start(arguments, &manager, authority, Arc::new(Readiness::default()), None).await?;
+    let token = Token::create(&paths.run).map_err(|cause| AppError::Prepare { what: "the admin token", cause })?;
+    let mut servers = Servers::start(arguments, &manager, authority, Arc::new(Readiness::default()), token).await?;
     let tables = Tables::start(Arc::clone(&manager), &paths.data, tables::instance(&arguments.socket()));
     let outcome = tokio::select! {
         error = servers.ended() => Err(error),

@@ -25,6 +25,11 @@ pub enum DatabaseError {
     NotBegun,
     #[error("the transaction was rolled back: {0}")]
     RolledBack(String),
+    #[error(
+        "the database is full: it may have 256 MiB, and its volume may have less; DELETE and DROP make room \
+         (backends.database names a larger one)"
+    )]
+    Full,
     /// The engine's own words.
     #[error("{0}")]
     Refused(String),
@@ -38,7 +43,7 @@ impl DatabaseError {
             Self::Unheard => Class::Cancelled,
             Self::Control => Class::Denied,
             Self::Arguments { .. } | Self::Begun | Self::NotBegun | Self::LargeRow(_) => Class::Protocol,
-            Self::RolledBack(_) | Self::Refused(_) => Class::Returned,
+            Self::RolledBack(_) | Self::Refused(_) | Self::Full => Class::Returned,
         }
     }
 }

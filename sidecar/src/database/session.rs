@@ -8,11 +8,13 @@ use rockstar_proto::{
     types::Failure,
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 /// A transaction in which nothing happens keeps others waiting no longer than this.
 const IDLE: Duration = Duration::from_secs(30);
+/// The whole of a transaction: nobody else writes meanwhile.
+const MAX_TRANSACTION: Duration = Duration::from_secs(30);
 const USUAL: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 /// For the end of a transaction.
@@ -26,13 +28,15 @@ pub struct Session<G> {
     gate: G,
     transaction: Transaction,
     idle: Duration,
+    longest: Duration,
 }
 
 #[derive(Debug, Default)]
 enum Transaction {
     #[default]
     None,
-    Open(Box<Connection>),
+    /// Until when at the latest.
+    Open(Box<Connection>, Instant),
     /// Rolled back without the plugin's doing, and it has not heard of it.
     Lost(String),
 }
@@ -47,7 +51,14 @@ pub trait Gate: Send + Sync {
 
 impl<G: Gate> Session<G> {
     pub fn new(database: Arc<Database>, plugin: &str, gate: G) -> Self {
-        Self { database, plugin: plugin.to_owned(), gate, transaction: Transaction::None, idle: IDLE }
+        Self {
+            database,
+            plugin: plugin.to_owned(),
+            gate,
+            transaction: Transaction::None,
+            idle: IDLE,
+            longest: MAX_TRANSACTION,
+        }
     }
 
     /// Serves until the requests end or nobody listens any more.
@@ -69,7 +80,7 @@ impl<G: Gate> Session<G> {
                 break;
             }
         }
-        if let Transaction::Open(mut connection) = self.transaction {
+        if let Transaction::Open(mut connection, _) = self.transaction {
             // If that fails, the connection is closed, which rolls back as well.
             let _ = connection.control(Step::Rollback, Instant::now() + ENDING).await;
         }
@@ -80,17 +91,23 @@ impl<G: Gate> Session<G> {
         &mut self,
         requests: &mut (impl Stream<Item = Result<DatabaseRequest, Status>> + Unpin),
     ) -> Option<DatabaseRequest> {
-        if matches!(self.transaction, Transaction::Open(_)) {
-            match timeout(self.idle, requests.next()).await {
+        if let Transaction::Open(_, until) = self.transaction {
+            let idle = Instant::now() + self.idle;
+            match timeout_at(idle.min(until), requests.next()).await {
                 Ok(next) => return next?.ok(),
+                Err(_) if until <= idle => self.lose(self.too_long()).await,
                 Err(_) => self.lose(format!("it was idle for {}s", self.idle.as_secs())).await,
             }
         }
         requests.next().await?.ok()
     }
 
+    fn too_long(&self) -> String {
+        format!("it was open for {}s, the longest that a transaction may be", self.longest.as_secs())
+    }
+
     async fn lose(&mut self, why: String) {
-        if let Transaction::Open(mut connection) = std::mem::replace(&mut self.transaction, Transaction::Lost(why)) {
+        if let Transaction::Open(mut connection, _) = std::mem::replace(&mut self.transaction, Transaction::Lost(why)) {
             let _ = connection.control(Step::Rollback, Instant::now() + ENDING).await;
         }
     }
@@ -119,9 +136,13 @@ impl<G: Gate> Session<G> {
                 let mut connection = self.database.connect(&self.plugin, until).await?;
                 connection.run(statement, sink).await
             }
-            Transaction::Open(connection) => {
+            Transaction::Open(connection, longest) => {
+                let longest = *longest;
+                let statement = Statement { until: until.min(longest), ..statement };
                 let done = connection.run(statement, sink).await;
-                if matches!(done, Err(DatabaseError::Deadline | DatabaseError::Unreachable(_))) {
+                if longest <= Instant::now() {
+                    self.lose(self.too_long()).await;
+                } else if matches!(done, Err(DatabaseError::Deadline | DatabaseError::Unreachable(_))) {
                     self.lose("a statement in it was interrupted at its deadline or lost its connection".into()).await;
                 }
                 done
@@ -130,13 +151,13 @@ impl<G: Gate> Session<G> {
     }
 
     async fn begin(&mut self) -> Result<Done, DatabaseError> {
-        if matches!(self.transaction, Transaction::Open(_)) {
+        if matches!(self.transaction, Transaction::Open(..)) {
             return Err(DatabaseError::Begun);
         }
         let until = Instant::now() + USUAL;
         let mut connection = self.database.connect(&self.plugin, until).await?;
         connection.control(Step::Begin, until).await?;
-        self.transaction = Transaction::Open(Box::new(connection));
+        self.transaction = Transaction::Open(Box::new(connection), Instant::now() + self.longest);
         Ok(Done::default())
     }
 
@@ -144,7 +165,7 @@ impl<G: Gate> Session<G> {
         match std::mem::take(&mut self.transaction) {
             Transaction::None => Err(DatabaseError::NotBegun),
             Transaction::Lost(why) => Err(DatabaseError::RolledBack(why)),
-            Transaction::Open(mut connection) => {
+            Transaction::Open(mut connection, _) => {
                 connection.control(Step::Commit, Instant::now() + USUAL).await.map(|()| Done::default())
             }
         }
@@ -152,7 +173,7 @@ impl<G: Gate> Session<G> {
 
     /// After the end of the transaction it does nothing, so that it can be written down once for all ways out.
     async fn rollback(&mut self) -> Result<Done, DatabaseError> {
-        if let Transaction::Open(mut connection) = std::mem::take(&mut self.transaction) {
+        if let Transaction::Open(mut connection, _) = std::mem::take(&mut self.transaction) {
             connection.control(Step::Rollback, Instant::now() + ENDING).await?;
         }
         Ok(Done::default())

@@ -1,18 +1,23 @@
 //! SQLite: connections to one file, each used by one thread at a time. Does I/O, off the event loop.
 
+mod functions;
 mod guard;
 mod statement;
 mod value;
 
 use super::{DatabaseError, Done, POOL, Sink, Statement, Step};
+use crate::sqlite::Threads;
 use guard::{Guard, Limit};
 use parking_lot::Mutex;
+use std::time::Duration;
 use std::{path::PathBuf, sync::Arc};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
     time::Instant,
 };
+
+/// However long a plugin is ready to wait: a statement keeps others from writing.
+const MAX_STATEMENT: Duration = Duration::from_secs(30);
 
 /// The database's file, with its connections that nobody uses.
 #[derive(Debug)]
@@ -20,6 +25,7 @@ pub(super) struct File {
     path: PathBuf,
     most: Arc<Semaphore>,
     idle: Idle,
+    threads: Arc<Threads>,
 }
 
 type Idle = Arc<Mutex<Vec<Open>>>;
@@ -33,7 +39,12 @@ struct Open {
 
 impl File {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, most: Arc::new(Semaphore::new(POOL)), idle: Idle::default() }
+        Self {
+            path,
+            most: Arc::new(Semaphore::new(POOL)),
+            idle: Idle::default(),
+            threads: Arc::new(Threads::new(POOL)),
+        }
     }
 
     pub(super) async fn connection(&self) -> Result<Link, DatabaseError> {
@@ -44,12 +55,13 @@ impl File {
             Some(open) => open,
             None => {
                 let path = self.path.clone();
-                let opened = spawn_blocking(move || guard::open(&path)).await;
+                let opened = self.threads.run(move || guard::open(&path)).await;
                 let opened = opened.map_err(|e| DatabaseError::Unreachable(e.to_string()))?;
                 opened.map_err(|e| DatabaseError::Unreachable(e.to_string()))?
             }
         };
-        Ok(Link { open: Some(open), idle: Arc::clone(&self.idle), _permit: permit })
+        let (idle, threads) = (Arc::clone(&self.idle), Arc::clone(&self.threads));
+        Ok(Link { open: Some(open), idle, threads, _permit: permit })
     }
 }
 
@@ -58,11 +70,13 @@ impl File {
 pub(super) struct Link {
     open: Option<Open>,
     idle: Idle,
+    threads: Arc<Threads>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Link {
-    pub(super) async fn run(&mut self, statement: Statement, sink: &Sink) -> Result<Done, DatabaseError> {
+    pub(super) async fn run(&mut self, mut statement: Statement, sink: &Sink) -> Result<Done, DatabaseError> {
+        statement.until = statement.until.min(Instant::now() + MAX_STATEMENT);
         let sink = sink.clone();
         self.with(statement.until, Some(sink.clone()), move |open| statement::run(&open.connection, &statement, &sink))
             .await
@@ -93,7 +107,7 @@ impl Link {
     ) -> Result<T, DatabaseError> {
         let lost = || DatabaseError::Unreachable("the connection is closed".to_owned());
         let mut open = self.open.take().ok_or_else(lost)?;
-        let worked = spawn_blocking(move || {
+        let worked = self.threads.run(move || {
             open.guard.limit(&open.connection, Some(Limit { until, heard }));
             let done = work(&mut open);
             open.guard.limit(&open.connection, None);

@@ -1,7 +1,10 @@
 //! What plugin SQL may not do on a SQLite connection: reach other files, loosen the engine's own defences, control
 //! transactions, run without end. Does I/O.
 
-use super::{Open, Sink};
+use super::{
+    Open, Sink,
+    functions::{self, MAX_VALUE},
+};
 use crate::sqlite;
 use parking_lot::Mutex;
 use rusqlite::{
@@ -35,7 +38,14 @@ const PRAGMAS: [&str; 10] = [
 ];
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 10_000;
-const LARGEST_VALUE: i32 = 16 * 1024 * 1024;
+/// Texts of statements, in bytes, and their programs, in steps.
+const MAX_SQL: i32 = 1 << 20;
+const MAX_PROGRAM: i32 = 250_000;
+/// Patterns of LIKE and GLOB: comparing takes the product of both lengths, in one step.
+const MAX_LIKE_PATTERN: i32 = 256;
+const MAX_TRIGGER_DEPTH: i32 = 32;
+/// Pages of the file, of 4 KiB: 256 MiB.
+const MAX_PAGES: i64 = 256 << 8;
 /// How long a writer waits for another one, if its deadline is not nearer.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -64,8 +74,19 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Open> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.set_limit(Size::SQLITE_LIMIT_LENGTH, LARGEST_VALUE)?;
-    connection.set_limit(Size::SQLITE_LIMIT_ATTACHED, 0)?;
+    connection.pragma_update(None, "max_page_count", MAX_PAGES)?;
+    let limits = [
+        (Size::SQLITE_LIMIT_LENGTH, i32::try_from(MAX_VALUE).unwrap_or(i32::MAX)),
+        (Size::SQLITE_LIMIT_ATTACHED, 0),
+        (Size::SQLITE_LIMIT_SQL_LENGTH, MAX_SQL),
+        (Size::SQLITE_LIMIT_VDBE_OP, MAX_PROGRAM),
+        (Size::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_LIKE_PATTERN),
+        (Size::SQLITE_LIMIT_TRIGGER_DEPTH, MAX_TRIGGER_DEPTH),
+    ];
+    for (which, most) in limits {
+        connection.set_limit(which, most)?;
+    }
+    functions::install(&connection)?;
     let guard = Guard::default();
     let trusted = Arc::clone(&guard.trusted);
     connection.authorizer(Some(move |asked: AuthContext<'_>| match trusted.load(Relaxed) || is_harmless(&asked) {
@@ -84,7 +105,9 @@ fn is_harmless(asked: &AuthContext<'_>) -> bool {
         | AuthAction::Transaction { .. }
         | AuthAction::Savepoint { .. }
         | AuthAction::Unknown { .. } => false,
-        AuthAction::Function { function_name } => !function_name.eq_ignore_ascii_case("load_extension"),
+        AuthAction::Function { function_name } => {
+            !functions::DENIED.iter().any(|denied| function_name.eq_ignore_ascii_case(denied))
+        }
         AuthAction::Pragma { pragma_name, .. } => PRAGMAS.iter().any(|known| pragma_name.eq_ignore_ascii_case(known)),
         _ => true,
     }
@@ -137,6 +160,9 @@ mod tests {
             "BEGIN".to_owned(),
             "SAVEPOINT x".to_owned(),
             "SELECT zeroblob(1000000000)".to_owned(),
+            "SELECT json_patch('{}', '{}')".to_owned(),
+            format!("SELECT 'a' LIKE '{}'", "%a".repeat(129)),
+            format!("SELECT '{}'", "x".repeat(1 << 20)),
         ];
         for sql in denied {
             assert!(open.connection.execute_batch(&sql).is_err(), "{sql}");

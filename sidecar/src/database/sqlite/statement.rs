@@ -52,6 +52,7 @@ pub(super) fn refused(error: &Error, until: Instant) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) if Instant::now() < until => DatabaseError::Unheard,
         Some(ErrorCode::OperationInterrupted) => DatabaseError::Deadline,
+        Some(ErrorCode::DiskFull) => DatabaseError::Full,
         Some(ErrorCode::DatabaseBusy) if Instant::now() >= until => DatabaseError::Deadline,
         _ => DatabaseError::Refused(error.to_string()),
     }
