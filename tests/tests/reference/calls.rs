@@ -164,7 +164,7 @@ impl World {
 
     /// What the admin's list says of a plugin.
     pub(crate) async fn listed(&self, name: &str) -> Value {
-        let answer = http::get(self.admin(), "/admin/plugins").await;
+        let answer = http::request(self.admin(), "GET", "/admin/plugins", &[self.token().header()], "").await;
         let list: Value = serde_json::from_str(&answer.body).unwrap();
         list["plugins"].as_array().unwrap().iter().find(|p| p["name"] == name).cloned().unwrap_or_default()
     }

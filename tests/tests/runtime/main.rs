@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(dead_code)] // the world is shared with other tests
 
+mod admin;
 mod app;
 mod attacks;
 mod bodies;
+mod bounds;
 mod commands;
 mod database;
 mod declarations;

@@ -143,7 +143,7 @@ async fn until_held(world: &World, client: &Client) {
         }
     };
     let held = world.until("a held call", || async {
-        let told = http::get(admin(world), "/admin/plugins/p").await.body;
+        let told = http::request(admin(world), "GET", "/admin/plugins/p", &[world.token().header()], "").await.body;
         serde_json::from_str::<Value>(&told).is_ok_and(|p| p["queued"].as_u64() > Some(0))
     });
     tokio::select! {

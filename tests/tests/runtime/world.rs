@@ -172,6 +172,12 @@ impl World {
         self.sidecar = Some(sidecar.unwrap());
     }
 
+    /// What admin calls need.
+    pub(crate) fn token(&self) -> Token {
+        let token = fs::read_to_string(self.path().join("run/admin.token")).unwrap();
+        Token(format!("Bearer {token}"))
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         kill(signal, self.sidecar.as_ref().unwrap().id());
     }
@@ -302,6 +308,15 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("trace: {:#?}\nlog:\n{}", self.trace(), self.log());
         }
+    }
+}
+
+/// The sidecar's admin token, as a header.
+pub(crate) struct Token(String);
+
+impl Token {
+    pub(crate) fn header(&self) -> (&str, &str) {
+        ("authorization", &self.0)
     }
 }
 

@@ -1,0 +1,184 @@
+//! Plugins that take all they can get: each thing that they can make grow has a bound, and nobody else is hurt.
+
+use crate::{
+    app::App,
+    world::{World, built, plugin},
+};
+use serde_json::{Value, json};
+use std::fs;
+
+/// What the sidecar itself may use at most, in KiB.
+const SIDECAR: u64 = 96 << 10;
+
+/// One greedy plugin with these permissions, beside an innocent one.
+struct Greed {
+    world: World,
+    app: App,
+    permissions: Value,
+    round: u32,
+}
+
+impl Greed {
+    async fn started(permissions: Value) -> Self {
+        let mut world = World::new();
+        install(&world, "greedy");
+        let mate = plugin("mate", json!([{"type": "pre_request"}]));
+        world.install(&mate);
+        write(&world, &permissions, &[], 0);
+        world.start();
+        for name in ["greedy", "mate"] {
+            world.until_status(name, "running").await;
+        }
+        let app = App::new(&world).await;
+        Self { world, app, permissions, round: 0 }
+    }
+
+    /// What comes of an attempt. The innocent one is served after it, and the sidecar has kept to its memory.
+    async fn tries(&mut self, attempt: &str) -> String {
+        self.round += 1;
+        write(&self.world, &self.permissions, &[attempt], self.round);
+        let begin = format!("[greedy {}] {attempt} -> ", self.round);
+        let outcome = || Some(self.world.log().split_once(&begin)?.1.split_once(" |")?.0.to_owned());
+        self.world.until(attempt, || async { outcome().is_some() }).await;
+        let outcome = outcome().unwrap();
+        assert_eq!(self.app.get("/").await.status, 200, "{attempt}");
+        let peak = self.peak();
+        assert!(peak < SIDECAR, "{attempt}: {peak} KiB");
+        println!("{attempt}: {outcome}; sidecar {} MiB", peak >> 10);
+        outcome
+    }
+
+    /// The most memory that the sidecar ever used, in KiB.
+    fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.world.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// How many files the sidecar has open.
+    fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.world.pid())).unwrap().count()
+    }
+}
+
+fn install(world: &World, name: &str) {
+    let directory = world.directory_of(name);
+    fs::create_dir_all(&directory).unwrap();
+    let manifest = json!({
+        "name": name, "version": "1.0.0", "description": "A test", "author": "Me",
+        "permissions": {"database": true, "cache": true, "filesystem": true},
+        "config": {"attempts": {"type": "array", "default": []}, "round": {"type": "integer", "default": 0}},
+    });
+    fs::write(directory.join("plugin.json"), manifest.to_string()).unwrap();
+    fs::copy(built("greedy-plugin"), directory.join(name)).unwrap();
+}
+
+fn write(world: &World, permissions: &Value, attempts: &[&str], round: u32) {
+    let config = json!({"attempts": attempts, "round": round});
+    world.write_file(json!([
+        {"name": "greedy", "permissions": permissions, "config": config, "failure_policy": "open"},
+        {"name": "mate", "permissions": {"filesystem": true}},
+    ]));
+}
+
+#[tokio::test]
+async fn registrations_are_bounded_in_number_and_bytes() {
+    let mut greed = Greed::started(json!({})).await;
+    let text = "an event's name";
+    let outcome = greed.tries("register 10 257").await;
+    assert_eq!(outcome, "0 taken: a name has 257 bytes, more than the 256 it may have", "{text}");
+    let outcome = greed.tries("patterns 10 1025").await;
+    assert_eq!(outcome, "0 taken: a route pattern has 1025 bytes, more than the 1024 it may have");
+    let outcome = greed.tries("patterns 2000 1024").await;
+    assert_eq!(outcome, "255 taken: registrations are too large: a plugin's may have 262144 bytes");
+    let mut greed = Greed::started(json!({})).await;
+    let outcome = greed.tries("register 2000 10").await;
+    assert_eq!(outcome, "1024 taken: too many registrations: a plugin may have 1024");
+}
+
+#[tokio::test]
+async fn messages_events_and_connections_are_bounded() {
+    let mut greed = Greed::started(json!({})).await;
+    let outcome = greed.tries("publish 50 3900000").await;
+    assert!(outcome.contains("the limit is: 262144 bytes"), "{outcome}");
+    let outcome = greed.tries("publish 200 257").await;
+    assert_eq!(outcome, "the name of an event has 257 bytes, more than the 256 that it may have");
+    assert_eq!(greed.tries("publish 200 200").await, "taken");
+    // The SDK has one of the eight.
+    let before = greed.descriptors();
+    assert_eq!(greed.tries("connections 100").await, "7 served");
+    assert!(greed.descriptors() < before + 20);
+}
+
+#[tokio::test]
+async fn the_cache_and_the_storage_are_bounded() {
+    let mut greed = Greed::started(json!({"cache": true})).await;
+    assert_eq!(greed.tries("cache 50000 0").await, "50000 taken");
+    assert_eq!(greed.tries("cache 20 4000000").await, "20 taken");
+    let outcome = greed.tries("store 100 3900000").await;
+    assert_eq!(outcome, "17 taken: the plugin's storage is full: it may have 64 MiB (limits.storage)");
+}
+
+#[tokio::test]
+async fn rows_that_nobody_reads_are_bounded_in_bytes() {
+    let mut greed = Greed::started(json!({"database": true})).await;
+    assert_eq!(greed.tries("rows 4").await, "4 open");
+}
+
+#[tokio::test]
+async fn sql_ends_at_its_deadline_or_is_linear() {
+    let mut greed = Greed::started(json!({"database": true})).await;
+    let late = "the statement was interrupted at its deadline";
+    let endless = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
+    assert_eq!(greed.tries(&format!("sql {endless}")).await, late);
+    let long = "zeroblob(1000000)";
+    let half = "zeroblob(500000) || x'01'";
+    let text = "replace(hex(zeroblob(500000)), '0', 'a')";
+    for sql in [
+        format!("SELECT instr({long}, {half})"),
+        format!("SELECT length(replace({long}, {half}, ''))"),
+        format!("SELECT length(trim({text}, hex(zeroblob(500000)) || 'a'))"),
+    ] {
+        assert_eq!(greed.tries(&format!("sql {sql}")).await, "1 rows", "{sql}");
+    }
+    let outcome = greed.tries(&format!("sql SELECT {text} LIKE replace(hex(zeroblob(200)), '00', '%a')")).await;
+    assert!(outcome.contains("LIKE or GLOB pattern too complex"), "{outcome}");
+    let outcome = greed.tries("sql SELECT json_patch('{}', '{}')").await;
+    assert!(outcome.contains("not authorized"), "{outcome}");
+    // Sorting needs files beyond the cache, and has them in the data volume.
+    let sort = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 20000) \
+                SELECT count(*) FROM (SELECT n, hex(randomblob(500)) AS x FROM c ORDER BY x)";
+    let outcome = greed.tries(&format!("sql {sort}")).await;
+    assert!(["1 rows", late].contains(&outcome.as_str()), "{outcome}");
+}
+
+#[tokio::test]
+async fn no_depth_of_directories_ends_the_sidecar() {
+    let mut greed = Greed::started(json!({})).await;
+    let pid = greed.world.pid();
+    assert_eq!(greed.tries("nest 16000").await, "done");
+    write(&greed.world, &json!({}), &[], 0);
+    greed.world.reload("greedy").await.unwrap();
+    let gone = greed.world.path().join("run/removed");
+    greed.world.until("the removal", || async { fs::read_dir(&gone).is_ok_and(|left| left.count() == 0) }).await;
+    assert_eq!((greed.world.pid(), greed.app.get("/").await.status), (pid, 200));
+}
+
+#[tokio::test]
+async fn what_a_killed_sidecar_left_is_removed_at_the_next_start() {
+    let mut greed = Greed::started(json!({})).await;
+    assert_eq!(greed.tries("nest 3000").await, "done");
+    let left = || fs::read_dir(greed.world.path().join("run/p")).unwrap().count();
+    assert_eq!(left(), 2);
+    let mut world = greed.world;
+    world.kill();
+    assert_eq!(fs::read_dir(world.path().join("run/p")).unwrap().count(), 2);
+    write(&world, &json!({}), &[], 0);
+    world.start();
+    for name in ["greedy", "mate"] {
+        world.until_status(name, "running").await;
+    }
+    let count = |name: &str| fs::read_dir(world.path().join("run").join(name)).map_or(0, Iterator::count);
+    world.until("the removal", || async { count("removed") == 0 }).await;
+    assert_eq!(count("p"), 2);
+}
