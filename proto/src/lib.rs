@@ -32,6 +32,7 @@ pub use generated::rockstar::{app::v1 as app, control::v1 as control, plugin::v1
 pub mod body;
 pub mod methods;
 pub mod path;
+pub mod readings;
 mod value;
 
 /// The metadata of calls of `PluginContext` that names the running call on whose behalf they are.

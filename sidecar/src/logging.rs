@@ -1,10 +1,12 @@
 //! Log records on stdout, as JSON or as `[LEVEL] text`. The writer drops and counts rather than wait for a reader.
 
+mod quota;
 mod text;
 mod writer;
 
 use crate::args::LogFormat;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
+use quota::Quota;
+use tracing_subscriber::{EnvFilter, Layer, fmt::MakeWriter, layer::SubscriberExt, util::SubscriberInitExt};
 use writer::Lossy;
 
 /// Writes the last records when dropped.
@@ -24,11 +26,19 @@ pub fn init(format: LogFormat) -> Logging {
     let writer = Lossy::stdout();
     let logging = Logging(writer.clone());
     let registry = tracing_subscriber::registry().with(filter);
+    let quota = Quota::default();
+    quota.report();
     // A second call, in tests, keeps the first one's settings.
     let _ = match format {
-        LogFormat::Json => registry.with(json(writer)).try_init(),
+        LogFormat::Json => registry.with(json(writer).with_filter(quota)).try_init(),
         LogFormat::Text => registry
-            .with(tracing_subscriber::fmt::layer().event_format(text::Text).with_ansi(false).with_writer(writer))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .event_format(text::Text)
+                    .with_ansi(false)
+                    .with_writer(writer)
+                    .with_filter(quota),
+            )
             .try_init(),
     };
     logging

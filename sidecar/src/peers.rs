@@ -82,7 +82,11 @@ pub fn of_others(
             Peer::Gone => false,
         };
         if !admitted {
-            tracing::error!("Refused a connection of {} to {what}", name(peer, &spawner));
+            let plugin = match peer {
+                Peer::Session(session) => spawner.plugin_of(session),
+                _ => None,
+            };
+            tracing::error!(plugin, "Refused a connection of {} to {what}", name(peer, &spawner));
         }
         admitted
     })
@@ -237,6 +241,16 @@ mod tests {
             self.0.kill().unwrap();
             self.0.wait().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_has_closed_is_unknown() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let client = tokio::net::TcpStream::connect(local).await.unwrap();
+        let (_stream, peer) = listener.accept().await.unwrap();
+        drop(client);
+        assert_eq!(session_of(peer, local, |_| true), None);
     }
 
     #[test]

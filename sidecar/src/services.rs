@@ -69,12 +69,12 @@ pub async fn invoke(registry: &Registry, client: Client<'_>, wanted: &Invocation
     let slot = registry.get(&wanted.plugin).ok_or_else(missing)?;
     if client.passes_by(&slot) {
         let instance = ready(&slot).ok_or_else(missing)?;
-        return call(&slot, &instance, client.line(), wanted).await;
+        return call(&slot, &instance, client, wanted).await;
     }
     let mut retried = false;
     loop {
         let pass = client.enter(&slot).await.map_err(|refusal| ServiceError::refused(wanted, refusal))?;
-        match call(&slot, pass.instance(), client.line(), wanted).await {
+        match call(&slot, pass.instance(), client, wanted).await {
             // The version before comes back.
             Err(ServiceError::Call { error: CallError::Unreachable(_), .. }) if slot.lost(&pass) && !retried => {
                 retried = true;
@@ -145,8 +145,14 @@ fn handler(instance: &Instance, service: &str) -> Option<String> {
     instance.registrations().services.iter().find(|s| s.name == service).map(|s| s.handler.clone())
 }
 
-/// Errors of a service are its plugin's.
-async fn call(slot: &Slot, instance: &Instance, line: Line, wanted: &Invocation) -> Result<Bytes, ServiceError> {
+/// Calls the service, and counts the outcome.
+async fn call(
+    slot: &Slot,
+    instance: &Instance,
+    client: Client<'_>,
+    wanted: &Invocation,
+) -> Result<Bytes, ServiceError> {
+    let line = client.line();
     let Some(handler) = handler(instance, &wanted.service) else {
         return Err(ServiceError::NotFound { plugin: wanted.plugin.clone(), service: wanted.service.clone() });
     };
@@ -157,7 +163,7 @@ async fn call(slot: &Slot, instance: &Instance, line: Line, wanted: &Invocation)
     let reply = instance.link().call_for(&line, call, Instant::now() + limit).await;
     let outcome = understood(wanted, reply, limit);
     slot.traffic.called(&wanted.service, outcome.is_ok());
-    tell(slot, instance, wanted, outcome.as_ref().err());
+    record(slot, instance, client, wanted, outcome.as_ref().err());
     outcome
 }
 
@@ -170,14 +176,27 @@ fn understood(wanted: &Invocation, reply: Result<Reply, CallError>, limit: Durat
     }
 }
 
-fn tell(slot: &Slot, instance: &Instance, wanted: &Invocation, error: Option<&ServiceError>) {
-    let (plugin, Invocation { service, method, .. }) = (slot.name(), wanted);
+/// Counts an error for whoever can do something about it: what a plugin asks for, and is refused or not answered in time,
+/// is that plugin's. It could get another one disabled otherwise.
+fn record(slot: &Slot, instance: &Instance, client: Client<'_>, wanted: &Invocation, error: Option<&ServiceError>) {
+    let Invocation { service, method, .. } = wanted;
     match error {
         // The caller's own fault, and told to it.
         Some(ServiceError::Call { error: CallError::TooLarge(_), .. }) => {}
         Some(error) => {
-            slot.record.call(Outcome::Error(&error.to_string()));
-            tracing::error!(plugin, service, method, "Service call failed: {plugin} {service}.{method}: {error}");
+            let blamed = match client {
+                Client::Plugin(caller, ..) if error.is_callers() => caller,
+                _ => slot,
+            };
+            blamed.record.call(Outcome::Error(&error.to_string()));
+            let plugin = blamed.name();
+            tracing::error!(
+                plugin,
+                service,
+                method,
+                "Service call failed: {} {service}.{method}: {error}",
+                slot.name()
+            );
         }
         None => {
             slot.record.call(Outcome::Success);

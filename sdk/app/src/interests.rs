@@ -3,9 +3,11 @@
 use http::Method;
 use rockstar_proto::{
     app::{BodyNeed, Interest, InterestSet, Seen, Stage},
-    path::covers,
+    path::{covers, normalize},
+    readings::Readings,
 };
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -86,6 +88,21 @@ struct Entry {
     stages: u32,
     body: BodyNeed,
     closed: bool,
+    /// A route answers its normal path alone; a guard sees every reading of its own.
+    route: bool,
+}
+
+/// The path of a request, as plugins' patterns are matched on it.
+#[derive(Debug)]
+pub(crate) struct RequestPath<'a> {
+    normal: Cow<'a, str>,
+    readings: Readings,
+}
+
+impl<'a> RequestPath<'a> {
+    pub(crate) fn new(path: &'a str) -> Self {
+        Self { normal: normalize(path), readings: Readings::of(path) }
+    }
 }
 
 /// What the interests say of one request.
@@ -108,7 +125,7 @@ impl Knowledge {
         self.current && self.until.is_none_or(|until| now > until)
     }
 
-    pub(crate) fn asked(&self, method: &Method, path: &str, now: Instant) -> Asked {
+    pub(crate) fn asked(&self, method: &Method, path: &RequestPath<'_>, now: Instant) -> Asked {
         match self.is_doubtful(now) {
             true => Asked::Doubtful,
             false => self.ask(method, path).map_or(Asked::Nobody, Asked::Somebody),
@@ -117,7 +134,7 @@ impl Knowledge {
 
     /// None: nobody listens to this request. Without current interests somebody may, and the last set only says
     /// whether it may be served without an answer.
-    pub(crate) fn ask(&self, method: &Method, path: &str) -> Option<Match> {
+    pub(crate) fn ask(&self, method: &Method, path: &RequestPath<'_>) -> Option<Match> {
         let Some(set) = &self.set else { return Some(UNKNOWN) };
         let known = set.find(method, path);
         match self.current {
@@ -132,7 +149,7 @@ impl Set {
         Self { entries: message.entries.into_iter().map(Entry::new).collect(), ready: message.ready }
     }
 
-    fn find(&self, method: &Method, path: &str) -> Option<Match> {
+    fn find(&self, method: &Method, path: &RequestPath<'_>) -> Option<Match> {
         if !self.ready {
             return Some(UNKNOWN);
         }
@@ -149,12 +166,17 @@ impl Entry {
             glob: interest.glob,
             stages: interest.stages,
             closed: interest.closed,
+            route: interest.route,
         }
     }
 
-    fn covers(&self, method: &Method, path: &str) -> bool {
+    fn covers(&self, method: &Method, path: &RequestPath<'_>) -> bool {
         let method = self.methods.is_empty() || self.methods.iter().any(|m| m == method.as_str());
-        method && covers(&self.glob, path)
+        method
+            && match self.route {
+                true => covers(&self.glob, &path.normal),
+                false => path.readings.are_covered(&self.glob),
+            }
     }
 }
 
@@ -183,21 +205,24 @@ mod tests {
 
     #[test]
     fn nothing_known_is_closed() {
-        assert_eq!(Knowledge::default().ask(&Method::GET, "/"), Some(UNKNOWN));
+        assert_eq!(Knowledge::default().ask(&Method::GET, &RequestPath::new("/")), Some(UNKNOWN));
         let held = Set::new(InterestSet::default());
         let known = Knowledge { set: Some(Arc::new(held)), current: true, until: None };
-        assert_eq!(known.ask(&Method::GET, "/"), Some(UNKNOWN));
+        assert_eq!(known.ask(&Method::GET, &RequestPath::new("/")), Some(UNKNOWN));
     }
 
     #[test]
     fn what_nobody_listens_to_costs_nothing_while_that_is_sure() {
         let entries = || vec![interest("/admin/*", true, Stage::Before)];
-        assert_eq!(knowledge(entries(), true).ask(&Method::GET, "/public"), None);
+        assert_eq!(knowledge(entries(), true).ask(&Method::GET, &RequestPath::new("/public")), None);
         let unsure = Match { body: BodyNeed::Stream, ..Match::default() };
-        assert_eq!(knowledge(entries(), false).ask(&Method::GET, "/public"), Some(unsure));
+        assert_eq!(knowledge(entries(), false).ask(&Method::GET, &RequestPath::new("/public")), Some(unsure));
         let closed = |body| Some(Match { closed: true, body, ..Match::default() });
-        assert_eq!(knowledge(entries(), true).ask(&Method::GET, "/admin/x"), closed(BodyNeed::None));
-        assert_eq!(knowledge(entries(), false).ask(&Method::GET, "/admin/x"), closed(BodyNeed::Stream));
+        assert_eq!(knowledge(entries(), true).ask(&Method::GET, &RequestPath::new("/admin/x")), closed(BodyNeed::None));
+        assert_eq!(
+            knowledge(entries(), false).ask(&Method::GET, &RequestPath::new("/admin/x")),
+            closed(BodyNeed::Stream)
+        );
     }
 
     #[test]
@@ -210,17 +235,17 @@ mod tests {
         assert_eq!(lease.answered(0), Some(now + LEASE), "what was pushed meanwhile answers nothing");
         assert_eq!(lease.answered(1), Some(later + LEASE));
         let known = Knowledge { until: Some(now + LEASE), ..knowledge(Vec::new(), true) };
-        assert_eq!(known.asked(&Method::GET, "/", now), Asked::Nobody);
-        assert_eq!(known.asked(&Method::GET, "/", now + LEASE + LEASE), Asked::Doubtful);
+        assert_eq!(known.asked(&Method::GET, &RequestPath::new("/"), now), Asked::Nobody);
+        assert_eq!(known.asked(&Method::GET, &RequestPath::new("/"), now + LEASE + LEASE), Asked::Doubtful);
     }
 
     #[test]
     fn matches_add_up() {
         let after = Interest { body: BodyNeed::Whole.into(), ..interest("/a", true, Stage::After) };
         let known = knowledge(vec![interest("/*", false, Stage::Before), after], true);
-        assert_eq!(known.ask(&Method::GET, "/b"), Some(Match::default()));
+        assert_eq!(known.ask(&Method::GET, &RequestPath::new("/b")), Some(Match::default()));
         assert_eq!(
-            known.ask(&Method::GET, "/a"),
+            known.ask(&Method::GET, &RequestPath::new("/a")),
             Some(Match { closed: true, closed_after: true, body: BodyNeed::Whole })
         );
     }
@@ -229,6 +254,9 @@ mod tests {
     fn methods_narrow_an_entry() {
         let put = Interest { methods: "PUT,POST".into(), ..interest("/*", false, Stage::Before) };
         let known = knowledge(vec![put], true);
-        assert!(known.ask(&Method::GET, "/").is_none() && known.ask(&Method::POST, "/").is_some());
+        assert!(
+            known.ask(&Method::GET, &RequestPath::new("/")).is_none()
+                && known.ask(&Method::POST, &RequestPath::new("/")).is_some()
+        );
     }
 }

@@ -4,13 +4,12 @@ use crate::{
     body::{Body, BoxError},
     client::Client,
     exchange::{Exchange, REACH},
-    interests::Asked,
+    interests::{Asked, RequestPath},
 };
 use bytes::Bytes;
 use futures::future::{BoxFuture, Either, MapOk, TryFutureExt};
 use http::{Request, Response};
 use hyper::body::Body as HttpBody;
-use rockstar_proto::path::normalize;
 use std::{
     env, mem,
     path::Path,
@@ -86,7 +85,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (method, path) = (request.method(), normalize(request.uri().path()));
+        let (method, path) = (request.method(), RequestPath::new(request.uri().path()));
         let asked = self.client.knowledge().asked(method, &path, Instant::now());
         if asked == Asked::Nobody {
             let passed: fn(Response<R>) -> Response<Body<R>> = passed;
@@ -117,7 +116,7 @@ where
         Asked::Somebody(matched) => Some(matched),
         Asked::Nobody | Asked::Doubtful => {
             client.sure(REACH).await;
-            client.knowledge().ask(request.method(), &normalize(request.uri().path()))
+            client.knowledge().ask(request.method(), &RequestPath::new(request.uri().path()))
         }
     };
     match matched {

@@ -69,9 +69,10 @@ impl Journal {
     }
 }
 
+/// As JSON, cut like the text.
 fn fields(record: &Record) -> Option<String> {
     let fields: Map<String, Value> = record.fields.iter().map(|(k, v)| (k.clone(), v.to_json())).collect();
-    (!fields.is_empty()).then(|| Value::Object(fields).to_string())
+    (!fields.is_empty()).then(|| cut(&Value::Object(fields).to_string()).to_owned())
 }
 
 fn cut(text: &str) -> &str {

@@ -1,6 +1,7 @@
 //! `[LEVEL] text`. What a plugin printed or logged begins with its name and shows its fields; our own texts say all
 //! themselves. Pure.
 
+use rockstar_core::text::{MAX_LOGGED, bounded};
 use std::fmt::{self, Write};
 use tracing::{
     Event, Level, Subscriber,
@@ -10,6 +11,9 @@ use tracing_subscriber::{
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
 };
+
+/// What a plugin printed, or recorded, in one line.
+const MAX_TEXT: usize = 20 << 10;
 
 #[derive(Debug)]
 pub(super) struct Text;
@@ -24,8 +28,12 @@ where
         event.record(&mut parts);
         let level = if parts.is_debug { "DEBUG" } else { level(*event.metadata().level()) };
         match event.metadata().target() {
-            "plugin" => writeln!(writer, "[{level}] {}: {}{}", parts.plugin, parts.message, parts.fields),
-            _ => writeln!(writer, "[{level}] {}", parts.message),
+            // One record, one line: what came from a plugin must not look like another record.
+            "plugin" => {
+                let (message, fields) = (bounded(&parts.message, MAX_TEXT), bounded(&parts.fields, MAX_TEXT));
+                writeln!(writer, "[{level}] {}: {message}{fields}", parts.plugin)
+            }
+            _ => writeln!(writer, "[{level}] {}", bounded(&parts.message, MAX_LOGGED)),
         }
     }
 }

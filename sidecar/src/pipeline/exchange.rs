@@ -19,6 +19,7 @@ use rockstar_proto::{
     body::SENT_BY_SERVER,
     path::normalize,
     plugin::{BodyNeed, Call, ErrorHook, Leave, ResponseHook, call, reply::Reply},
+    readings::Readings,
     types::{Body, Change, ContextValue, Empty, Failure, PathParameter, Request, Response},
 };
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(super) struct Exchange {
     /// When the plugins must be done; moves on when the handler is.
     pub(super) deadline: Instant,
     request: Request,
+    /// What guards' patterns are matched on.
+    readings: Readings,
     body: Option<Body>,
     response: Option<Response>,
     values: Vec<ContextValue>,
@@ -63,6 +66,7 @@ impl Exchange {
             lineage,
             limit,
             deadline: Instant::now() + limit,
+            readings: Readings::of(&request.path),
             request,
             body,
             response: None,
@@ -88,7 +92,12 @@ impl Exchange {
         &self.request.method
     }
 
-    /// The path that patterns are matched on.
+    /// Its path as any router may read it, for the patterns of guards.
+    pub(super) const fn readings(&self) -> &Readings {
+        &self.readings
+    }
+
+    /// The path that patterns of routes are matched on.
     pub(super) fn normal_path(&self) -> &str {
         &self.request.normal_path
     }
@@ -257,6 +266,9 @@ impl Exchange {
     pub(super) fn change_request(&mut self, plugin: &str, change: &Change) {
         change::set_values(&mut self.values, &change.values, plugin);
         change::apply_to_request(&mut self.request, change);
+        if change.path.is_some() {
+            self.readings = Readings::of(&self.request.path);
+        }
         if let Some(body) = self.request.body.take() {
             self.body = Some(body);
         }

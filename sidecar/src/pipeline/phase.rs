@@ -28,7 +28,7 @@ impl Pipeline {
                 }
                 break;
             }
-            if entry.target.listens_to(exchange.normal_path()) && self.entry(phase, entry, exchange, &moved).await {
+            if entry.target.listens_to(exchange.readings()) && self.entry(phase, entry, exchange, &moved).await {
                 moved.push(entry.slot.name());
             }
         }
@@ -67,7 +67,7 @@ impl Pipeline {
         exchange: &mut Exchange,
     ) -> Result<(), Lost> {
         for target in targets {
-            if target.listens_to(exchange.normal_path()) {
+            if target.listens_to(exchange.readings()) {
                 self.target(pass, target, exchange).await?;
             }
             if exchange.is_over(phase) {

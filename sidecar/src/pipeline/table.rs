@@ -7,7 +7,7 @@ use crate::{
     slot::Slot,
 };
 use rockstar_core::manifest::HookType;
-use rockstar_proto::{path::covers, types::PathParameter};
+use rockstar_proto::{readings::Readings, types::PathParameter};
 use std::{cmp::Reverse, sync::Arc};
 
 /// What runs one after another at one point of an exchange.
@@ -94,11 +94,11 @@ impl Target {
         }
     }
 
-    pub(super) fn listens_to(&self, path: &str) -> bool {
+    pub(super) fn listens_to(&self, path: &Readings) -> bool {
         match self {
             Self::Hook(_) => true,
             Self::Middleware(Middleware { routes, .. }) => {
-                routes.is_empty() || routes.iter().any(|pattern| covers(pattern, path))
+                routes.is_empty() || routes.iter().any(|pattern| path.are_covered(pattern))
             }
         }
     }

@@ -47,6 +47,11 @@ impl ServiceError {
         Self::Call { plugin: wanted.plugin.clone(), error, text }
     }
 
+    /// Whether the service refused what its caller asked for.
+    pub(super) const fn is_callers(&self) -> bool {
+        matches!(self, Self::Returned(_))
+    }
+
     /// As the wire says it.
     #[must_use]
     pub fn failure(&self) -> Failure {

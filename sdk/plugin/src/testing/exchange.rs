@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{HookType, Result};
 use rockstar_proto::{
-    path,
     plugin::{Call, ErrorHook, Leave, Registration, ResponseHook, call, registration::Kind, reply},
+    readings::Readings,
     types::{Change, Failure, failure::Class},
 };
 use serde_json::Value;
@@ -206,8 +206,8 @@ impl<'a> Exchange<'a> {
     }
 
     fn middleware(&self) -> Vec<Registration> {
-        let path = &self.outcome.request.message.normal_path;
-        let fits = |r: &Registration| r.routes.is_empty() || r.routes.iter().any(|glob| path::covers(glob, path));
+        let readings = Readings::of(&self.outcome.request.message.path);
+        let fits = |r: &Registration| r.routes.is_empty() || r.routes.iter().any(|glob| readings.are_covered(glob));
         let state = self.mock.0.state.lock();
         let all = state.registrations.iter().filter(|r| r.kind() == Kind::Middleware);
         let mut all: Vec<_> = all.filter(|r| fits(r)).cloned().collect();
