@@ -124,7 +124,8 @@ async fn taken(count: usize, mut one: impl AsyncFnMut(usize) -> Told) -> std::re
 }
 
 fn name(n: usize, bytes: usize) -> String {
-    format!("{n:0bytes$}")
+    let digits = n.to_string();
+    "0".repeat(bytes.saturating_sub(digits.len())) + &digits
 }
 
 async fn registrations(mut client: Client, count: usize, bytes: usize) -> std::result::Result<String, Status> {

@@ -5,10 +5,17 @@ use crate::{
     world::{World, built, plugin},
 };
 use serde_json::{Value, json};
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
 
 /// What the sidecar itself may use at most, in KiB.
 const SIDECAR: u64 = 96 << 10;
+
+/// A slow machine makes many directories, or calls.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// One greedy plugin with these permissions, beside an innocent one.
 struct Greed {
@@ -39,7 +46,11 @@ impl Greed {
         write(&self.world, &self.permissions, &[attempt], self.round);
         let begin = format!("[greedy {}] {attempt} -> ", self.round);
         let outcome = || Some(self.world.log().split_once(&begin)?.1.split_once(" |")?.0.to_owned());
-        self.world.until(attempt, || async { outcome().is_some() }).await;
+        let started = Instant::now();
+        while outcome().is_none() {
+            assert!(started.elapsed() < ATTEMPT_TIMEOUT, "{attempt}: nothing came of it:\n{}", self.world.log());
+            sleep(Duration::from_millis(20)).await;
+        }
         let outcome = outcome().unwrap();
         assert_eq!(self.app.get("/").await.status, 200, "{attempt}");
         let peak = self.peak();
@@ -84,9 +95,8 @@ fn write(world: &World, permissions: &Value, attempts: &[&str], round: u32) {
 #[tokio::test]
 async fn registrations_are_bounded_in_number_and_bytes() {
     let mut greed = Greed::started(json!({})).await;
-    let text = "an event's name";
     let outcome = greed.tries("register 10 257").await;
-    assert_eq!(outcome, "0 taken: a name has 257 bytes, more than the 256 it may have", "{text}");
+    assert_eq!(outcome, "0 taken: a name has 257 bytes, more than the 256 it may have");
     let outcome = greed.tries("patterns 10 1025").await;
     assert_eq!(outcome, "0 taken: a route pattern has 1025 bytes, more than the 1024 it may have");
     let outcome = greed.tries("patterns 2000 1024").await;
@@ -113,7 +123,7 @@ async fn messages_events_and_connections_are_bounded() {
 #[tokio::test]
 async fn the_cache_and_the_storage_are_bounded() {
     let mut greed = Greed::started(json!({"cache": true})).await;
-    assert_eq!(greed.tries("cache 50000 0").await, "50000 taken");
+    assert_eq!(greed.tries("cache 30000 0").await, "30000 taken");
     assert_eq!(greed.tries("cache 20 4000000").await, "20 taken");
     let outcome = greed.tries("store 100 3900000").await;
     assert_eq!(outcome, "17 taken: the plugin's storage is full: it may have 64 MiB (limits.storage)");
