@@ -411,3 +411,25 @@ async fn children_are_signalled_and_nobody_else() {
         assert_eq!(scene.run(&python, &["-c", CHILDREN]).await, ["ended"], "Landlock {landlock}");
     }
 }
+
+/// As netty's epoll transport does.
+const WATCHED_FIRST: &str = r#"
+import select, socket, sys
+listener = socket.socket(socket.AF_UNIX); listener.bind("plugin.sock"); listener.listen()
+client = socket.socket(socket.AF_UNIX); client.setblocking(False)
+poll = select.epoll(); poll.register(client, select.EPOLLOUT | select.EPOLLET); poll.poll(0)
+client.connect("plugin.sock")
+print("seen" if poll.poll(1) else "not seen", file=sys.stderr)
+client.send(b"x"); assert listener.accept()[0].recv(1) == b"x"
+"#;
+
+/// What the sidecar connects takes the descriptor's place; Landlock leaves it as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_is_watched_before_it_connects_is_watched_on_with_landlock_alone() {
+    if !enforced() {
+        return;
+    }
+    let Some(python) = found("python3") else { return };
+    let expected = if PARTS.landlock >= 9 { "seen" } else { "not seen" };
+    assert_eq!(Scene::new().run(&python, &["-c", WATCHED_FIRST]).await, [expected]);
+}

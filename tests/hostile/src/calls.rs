@@ -115,6 +115,14 @@ pub(crate) fn hop(chains: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// What happens in a directory.
+pub(crate) fn watch(path: &str) -> io::Result<()> {
+    let path = std::ffi::CString::new(path)?;
+    let watcher = owned(result(unsafe { libc::inotify_init1(libc::IN_CLOEXEC) }.into())?);
+    let watch = unsafe { libc::inotify_add_watch(watcher.as_raw_fd(), path.as_ptr(), libc::IN_ALL_EVENTS) };
+    result(watch.into()).map(|_| ())
+}
+
 /// A child that is waited for: signals reach the plugin's own.
 pub(crate) fn end_child() -> io::Result<()> {
     let child = result(unsafe { libc::fork() }.into())? as i32;

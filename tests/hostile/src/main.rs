@@ -83,6 +83,7 @@ fn attempted(attempt: &str) -> io::Result<()> {
         "abstract" => abstract_socket(rest),
         "reach" => UnixStream::connect(rest).map(|_| ()),
         "own-socket" => own_socket(),
+        "watch" => calls::watch(rest),
         "hop" => calls::hop(number(rest)?),
         "end-child" => calls::end_child(),
         "connect" => first_byte(UnixStream::connect(rest)?, PREFACE),

@@ -302,6 +302,8 @@ async fn every_attack_ends_as_the_table_says_with_every_set_of_permissions() {
         (format!("connect {}", victim.join("plugin.sock").display()), Always(NO_FILE)),
         (format!("connect {}", hostiles.world.socket().display()), Always(DENIED)),
         (format!("list {}", world.join("run/p").display()), Always(DENIED)),
+        (format!("watch {}", world.join("run/p").display()), Given("filesystem", NOT_PERMITTED, DENIED)),
+        ("watch data".to_owned(), Given("filesystem", NOT_PERMITTED, DONE)),
         (format!("read {}", world.join("plugins.json").display()), Always(DENIED)),
         (format!("write {}", victim.join("data/x").display()), Always(DENIED)),
     ]);

@@ -56,6 +56,7 @@ impl Messenger {
             "name": self.name, "version": self.version, "description": "A test", "author": "Me", "config": schema,
         });
         manifest.as_object_mut().unwrap().extend(self.manifest.as_object().unwrap().clone());
+        manifest["permissions"]["filesystem"] = json!(true);
         fs::write(directory.join("plugin.json"), manifest.to_string()).unwrap();
         let program = directory.join(self.name);
         if !program.exists() {
@@ -66,7 +67,10 @@ impl Messenger {
     fn in_file(&self) -> Value {
         let mut entry = self.entry.as_object().unwrap().clone();
         entry.insert("name".into(), json!(self.name));
-        Value::Object(entry)
+        let mut entry = Value::Object(entry);
+        // For the trace, whose socket is not in the plugin's own directory.
+        entry["permissions"]["filesystem"] = json!(true);
+        entry
     }
 }
 

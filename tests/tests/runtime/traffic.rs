@@ -94,6 +94,7 @@ impl Traffic {
             },
         });
         manifest.as_object_mut().unwrap().extend(self.manifest.as_object().unwrap().clone());
+        manifest["permissions"]["filesystem"] = json!(true);
         fs::write(directory.join("plugin.json"), manifest.to_string()).unwrap();
         let program = directory.join(self.name);
         if !program.exists() {
@@ -104,7 +105,12 @@ impl Traffic {
 
 /// Writes the plugins file; a running sidecar follows it.
 pub(crate) fn configure(world: &World, plugins: &[Traffic]) {
-    let entry = |plugin: &Traffic| plugin.clone().with(json!({"name": plugin.name})).entry;
+    let entry = |plugin: &Traffic| {
+        let mut entry = plugin.clone().with(json!({"name": plugin.name})).entry;
+        // For the trace, whose socket is not in the plugin's own directory.
+        entry["permissions"]["filesystem"] = json!(true);
+        entry
+    };
     world.write_file(plugins.iter().map(entry).collect());
 }
 
