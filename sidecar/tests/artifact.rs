@@ -134,7 +134,7 @@ async fn failures_say_who_is_to_blame() {
         ("/busy", Class::Environment, "ArtifactUnavailable", "the server answered 503".to_owned()),
         ("/secret", Class::Environment, "ArtifactAccessDenied", "the server answered 403".to_owned()),
         ("/short", Class::Environment, "ArtifactUnavailable", format!("failed to download {base}/short: ")),
-        ("/huge", Class::Revision, "ArtifactInvalid", "is too large: at most 1024 MiB".to_owned()),
+        ("/huge", Class::Revision, "ArtifactInvalid", "is too large: at most 512 MiB".to_owned()),
         ("/page", Class::Revision, "ArtifactInvalid", "it is neither a tar.gz nor an executable".to_owned()),
     ];
     for (path, class, reason, part) in cases {
@@ -144,7 +144,7 @@ async fn failures_say_who_is_to_blame() {
     }
     let (class, reason, text) = told(http(&store, format!("{base}/page"), &"0".repeat(64)).await);
     assert_eq!((class, reason), (Class::Revision, "DigestMismatch"));
-    assert!(text.contains(&page), "{text}");
+    assert!(text.ends_with(&format!(" is not sha256:{}", "0".repeat(64))) && !text.contains(&page), "{text}");
     drop(server);
     let (class, reason, _) = told(http(&store, format!("{base}/page"), &page).await);
     assert_eq!((class, reason), (Class::Environment, "ArtifactUnavailable"));
@@ -220,4 +220,28 @@ async fn a_registry_that_wants_a_login_gets_the_pull_secret() {
     }
     let artifact = store.fetch(&source, Some(&secret("secret"))).await.unwrap();
     assert!(artifact.directory.join("p").is_file());
+}
+
+#[tokio::test]
+async fn a_redirect_leads_nowhere_else_without_https() {
+    let bytes = b"#!/bin/sh\n";
+    let hidden = Server::start(move |_, _| Bytes::from_static(bytes).into_response()).await;
+    let elsewhere = format!("http://{}/p", hidden.address);
+    let server = Server::start(move |path, _| match path {
+        "/away" => (StatusCode::FOUND, [("location", elsewhere.clone())]).into_response(),
+        "/here" => (StatusCode::FOUND, [("location", "/p".to_owned())]).into_response(),
+        "/loop" => (StatusCode::FOUND, [("location", "/loop".to_owned())]).into_response(),
+        _ => Bytes::from_static(bytes).into_response(),
+    })
+    .await;
+    let (_data, store) = store();
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let error = http(&store, url("/away"), &hex(bytes)).await.unwrap_err().to_string();
+    assert!(error.contains("it redirects to another server without https"), "{error}");
+    assert_eq!(hidden.asked.load(Ordering::Relaxed), 0);
+    let error = http(&store, url("/loop"), &hex(bytes)).await.unwrap_err().to_string();
+    assert!(error.contains("too many redirects"), "{error}");
+    let error = http(&store, url("/p"), &hex(b"other")).await.unwrap_err().to_string();
+    assert!(error.starts_with("digest mismatch: ") && !error.contains(&hex(bytes)), "{error}");
+    http(&store, url("/here"), &hex(bytes)).await.unwrap();
 }

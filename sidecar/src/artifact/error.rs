@@ -35,8 +35,9 @@ pub enum ArtifactError {
     Secret { registry: String, problem: &'static str },
     #[error("{image} has no image for this machine ({}/{})", std::env::consts::OS, std::env::consts::ARCH)]
     Platform { image: String },
-    #[error("digest mismatch: {what} has {actual}, not {expected}")]
-    Digest { what: String, expected: String, actual: String },
+    /// What was found is not named: it may be a page that only this machine can see.
+    #[error("digest mismatch: {what} is not {expected}")]
+    Digest { what: String, expected: String },
     #[error("{what} is no plugin: {problem}")]
     Unusable { what: String, problem: String },
     #[error("{what} is too large: at most {limit} {unit} are allowed")]

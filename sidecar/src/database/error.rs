@@ -26,8 +26,8 @@ pub enum DatabaseError {
     #[error("the transaction was rolled back: {0}")]
     RolledBack(String),
     #[error(
-        "the database is full: it may have 256 MiB, and its volume may have less; DELETE and DROP make room \
-         (backends.database names a larger one)"
+        "database or disk is full: the embedded database may have 256 MiB, its volume may have less; DELETE and DROP \
+         make room (backends.database names a larger one)"
     )]
     Full,
     /// The engine's own words.

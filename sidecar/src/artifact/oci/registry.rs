@@ -133,9 +133,7 @@ const DENIED: [OciErrorCode; 2] = [OciErrorCode::Unauthorized, OciErrorCode::Den
 fn mismatch(image: &str, error: &DigestError) -> ArtifactError {
     let what = image.to_owned();
     match error {
-        DigestError::VerificationError { expected, actual } => {
-            ArtifactError::Digest { what, expected: expected.clone(), actual: actual.clone() }
-        }
+        DigestError::VerificationError { expected, .. } => ArtifactError::Digest { what, expected: expected.clone() },
         error => ArtifactError::Unusable { what, problem: error.to_string() },
     }
 }
