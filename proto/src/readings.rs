@@ -55,7 +55,10 @@ impl Readings {
 
 /// Nothing in it can be read in two ways.
 fn is_plain(path: &str) -> bool {
-    path.starts_with('/') && !path.contains(['%', '\\', ';', '?', '#']) && !path.contains("//") && !path.contains("/.")
+    path.starts_with('/')
+        && !path.contains(['%', '\\', ';', '?', '#', '\0'])
+        && !path.contains("//")
+        && !path.contains("/.")
 }
 
 /// What one more step of a router makes of a text.
