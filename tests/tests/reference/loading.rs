@@ -103,7 +103,7 @@ fn declares(permissions: &[&str]) -> Value {
 }
 
 fn auth() -> Plugin {
-    alive("auth-plugin", json!({"Start": "config"})).manifest(declares(&["database", "cache", "router", "config"]))
+    alive("auth-plugin", json!({"Start": "config"})).manifest(declares(&["database", "cache", "router", "config", "filesystem"]))
 }
 
 /// A sidecar with the reference's plugins on disk, that has loaded a file with this text.
@@ -112,9 +112,16 @@ async fn loaded(file: &str, text: &str) -> World {
     world.install(&auth());
     let steps = json!({"Start": "config"});
     world.install(&alive("logging-plugin", steps).manifest(declares(&["config", "filesystem"])));
-    world.write(file, text);
+    world.write(file, &traced(text));
     assert_eq!(world.load_config(file).await, Ok(()));
     world
+}
+
+/// Grants the volume of the tests' trace as well.
+fn traced(text: &str) -> String {
+    let text = text.replace("filesystem: false", "filesystem: true");
+    let text = text.replace("\"router\": true\n", "\"router\": true, \"filesystem\": true\n");
+    text.replace("router = true\n", "router = true\nfilesystem = true\n")
 }
 
 #[tokio::test]
@@ -155,14 +162,14 @@ async fn r3_1_4_the_three_formats_mean_the_same() {
     let files = [
         (
             "same.yaml",
-            "plugins:\n  plugins:\n  - name: p\n    priority: 150\n    hook_timeout: 1500ms\n    failure_policy: open\n    \
+            "plugins:\n  plugins:\n  - name: p\n    permissions: {filesystem: true}\n    priority: 150\n    hook_timeout: 1500ms\n    failure_policy: open\n    \
              reload: {grace_period: 10s, queue_timeout: 1m, max_queue_size: 5, queue_strategy: reject}\n    \
              error_threshold: {max_errors: 7, time_window: 2m, action: log, reset_on_success: false}\n    \
              config: {text: a, number: 3, part: 1.5, on: true, list: [1, two], map: {inner: {deep: x}}}\n",
         ),
         (
             "same.json",
-            r#"{"plugins": {"plugins": [{"name": "p", "priority": 150, "hook_timeout": "1500ms", "failure_policy": "open",
+            r#"{"plugins": {"plugins": [{"name": "p", "permissions": {"filesystem": true}, "priority": 150, "hook_timeout": "1500ms", "failure_policy": "open",
             "reload": {"grace_period": "10s", "queue_timeout": "1m", "max_queue_size": 5, "queue_strategy": "reject"},
             "error_threshold": {"max_errors": 7, "time_window": "2m", "action": "log", "reset_on_success": false},
             "config": {"text": "a", "number": 3, "part": 1.5, "on": true, "list": [1, "two"], "map": {"inner": {"deep": "x"}}}
@@ -170,7 +177,7 @@ async fn r3_1_4_the_three_formats_mean_the_same() {
         ),
         (
             "same.toml",
-            "[[plugins.plugins]]\nname = \"p\"\npriority = 150\nhook_timeout = \"1500ms\"\nfailure_policy = \"open\"\n\
+            "[[plugins.plugins]]\nname = \"p\"\npermissions = { filesystem = true }\npriority = 150\nhook_timeout = \"1500ms\"\nfailure_policy = \"open\"\n\
              reload = { grace_period = \"10s\", queue_timeout = \"1m\", max_queue_size = 5, queue_strategy = \"reject\" }\n\
              error_threshold = { max_errors = 7, time_window = \"2m\", action = \"log\", reset_on_success = false }\n\
              [plugins.plugins.config]\ntext = \"a\"\nnumber = 3\npart = 1.5\non = true\nlist = [1, \"two\"]\nmap.inner.deep = \"x\"\n",
@@ -241,11 +248,11 @@ async fn r3_1_7_plugins_without_a_path_are_in_the_directory() {
 #[tokio::test]
 async fn r3_1_8_an_entry_has_its_fields() {
     let world = World::idle().await;
-    let p = alive("p", json!({"Start": "config"})).manifest(declares(&["cache"]));
+    let p = alive("p", json!({"Start": "config"})).manifest(declares(&["cache", "filesystem"]));
     [p, alive("off", json!({}))].iter().for_each(|p| world.install(p));
     let entry = json!({
         "name": "p", "enabled": true, "path": "plugins/p", "priority": 42, "config": {"key": "value"},
-        "permissions": {"cache": true, "exec": false},
+        "permissions": {"cache": true, "exec": false, "filesystem": true},
     });
     let file = |entry: &Value| json!({"plugins": {"plugins": [entry, {"name": "off", "enabled": false}]}}).to_string();
     world.write("fields.json", &file(&entry));
@@ -424,14 +431,14 @@ async fn r3_4_1_configuration_keeps_its_types() {
     let files = [
         (
             "types.yaml",
-            "plugins:\n  plugins:\n  - name: p\n    config:\n      text: '3'\n      on: false\n      whole: 3\n      part: 1.5\n      \
+            "plugins:\n  plugins:\n  - name: p\n    permissions: {filesystem: true}\n    config:\n      text: '3'\n      on: false\n      whole: 3\n      part: 1.5\n      \
              list: [1, two, [true]]\n      map: {a: {b: 2}}\n"
                 .to_owned(),
         ),
-        ("types.json", json!({"plugins": {"plugins": [{"name": "p", "config": expected}]}}).to_string()),
+        ("types.json", json!({"plugins": {"plugins": [{"name": "p", "permissions": {"filesystem": true}, "config": expected}]}}).to_string()),
         (
             "types.toml",
-            "[[plugins.plugins]]\nname = \"p\"\n[plugins.plugins.config]\ntext = \"3\"\non = false\nwhole = 3\npart = 1.5\n\
+            "[[plugins.plugins]]\nname = \"p\"\npermissions = { filesystem = true }\n[plugins.plugins.config]\ntext = \"3\"\non = false\nwhole = 3\npart = 1.5\n\
              list = [1, \"two\", [true]]\nmap.a.b = 2\n"
                 .to_owned(),
         ),
@@ -451,7 +458,7 @@ async fn r3_4_1_configuration_keeps_its_types() {
 async fn r3_4_2_plugin_config_carries_all() {
     let world = World::idle().await;
     let first = alive("first", json!({})).with(json!({"priority": 50}));
-    let p = alive("p", json!({"Start": "config"})).manifest(declares(&["database", "cache"]));
+    let p = alive("p", json!({"Start": "config"})).manifest(declares(&["database", "cache", "filesystem"]));
     let given = json!({
         "enabled": true, "priority": 200, "config": {"jwt_secret": "s"}, "permissions": {"database": true, "cache": true},
     });
@@ -462,7 +469,7 @@ async fn r3_4_2_plugin_config_carries_all() {
     assert_eq!(world.trace()[..2], ["p.Initialize 1.0.0", "first.Initialize 1.0.0"], "by priority");
     assert_eq!(world.noted_config("p"), json!({"jwt_secret": "s"}));
     let listed = world.listed("p").await;
-    assert_eq!((&listed["permissions"], &listed["enabled"]), (&json!(["database", "cache"]), &json!(true)));
+    assert_eq!((&listed["permissions"], &listed["enabled"]), (&json!(["database", "cache", "filesystem"]), &json!(true)));
     let undeclared = alive("q", json!({})).with(json!({"permissions": {"exec": true}}));
     assert!(world.load(&undeclared).await.unwrap_err().starts_with("permission mismatch: "));
 }
@@ -471,7 +478,7 @@ async fn r3_4_2_plugin_config_carries_all() {
 async fn r3_4_3_what_may_be_left_out_of_an_entry() {
     let world = World::idle().await;
     let steps = json!({"Start": "config; query SELECT 1"});
-    world.install(&alive("logging-plugin", steps).manifest(declares(&["database"])));
+    world.install(&alive("logging-plugin", steps).manifest(declares(&["database", "filesystem"])));
     world.write(
         "short.yaml",
         "plugins:\n  enabled: true\n  directory: ./plugins\n  plugins:\n    - name: logging-plugin\n      enabled: true\n      \
