@@ -17,7 +17,7 @@ use tracing_subscriber::layer::{Context, Filter};
 /// Of a plugin's own, each second.
 const MAX_LINES: u32 = 1000;
 const MAX_BYTES: usize = 1 << 20;
-/// Of the sidecar's about a plugin, each second.
+/// Of each kind that the sidecar says about a plugin, each second: a flood of one hides no other.
 const MAX_HOST_LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -30,7 +30,8 @@ struct Plugin {
     since: Option<Instant>,
     lines: u32,
     bytes: usize,
-    host_lines: u32,
+    /// By the name of the place that says them.
+    host_lines: HashMap<&'static str, u32>,
     dropped: u64,
 }
 
@@ -42,7 +43,8 @@ impl Quota {
         std::thread::Builder::new().name("log-quota".into()).spawn(move || report(&counts)).ok();
     }
 
-    fn admits(&self, plugin: &str, own: bool, bytes: usize, now: Instant) -> bool {
+    /// `place`: of the sidecar's code that says it; none: the plugin's own.
+    fn admits(&self, plugin: &str, place: Option<&'static str>, bytes: usize, now: Instant) -> bool {
         let mut plugins = self.0.lock();
         if !plugins.contains_key(plugin) {
             plugins.insert(plugin.to_owned(), Plugin::default());
@@ -51,14 +53,14 @@ impl Quota {
         if count.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             *count = Plugin { since: Some(now), dropped: count.dropped, ..Plugin::default() };
         }
-        let admitted = match own {
-            true => count.lines < MAX_LINES && count.bytes + bytes <= MAX_BYTES,
-            false => count.host_lines < MAX_HOST_LINES,
+        let admitted = match place {
+            None => count.lines < MAX_LINES && count.bytes + bytes <= MAX_BYTES,
+            Some(place) => count.host_lines.get(place).is_none_or(|lines| *lines < MAX_HOST_LINES),
         };
-        match (admitted, own) {
+        match (admitted, place) {
             (false, _) => count.dropped += 1,
-            (true, true) => (count.lines, count.bytes) = (count.lines + 1, count.bytes + bytes),
-            (true, false) => count.host_lines += 1,
+            (true, None) => (count.lines, count.bytes) = (count.lines + 1, count.bytes + bytes),
+            (true, Some(place)) => *count.host_lines.entry(place).or_default() += 1,
         }
         admitted
     }
@@ -88,8 +90,9 @@ impl<S: Subscriber> Filter<S> for Quota {
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let own = event.metadata().target() == "plugin";
-        fields.is_report || fields.plugin.is_none_or(|name| self.admits(&name, own, fields.bytes, Instant::now()))
+        let metadata = event.metadata();
+        let place = (metadata.target() != "plugin").then_some(metadata.name());
+        fields.is_report || fields.plugin.is_none_or(|name| self.admits(&name, place, fields.bytes, Instant::now()))
     }
 }
 
@@ -138,18 +141,18 @@ impl fmt::Write for Counted {
 mod tests {
     use super::*;
 
-    fn admitted(quota: &Quota, own: bool, bytes: usize, now: Instant) -> usize {
-        (0..3000).filter(|_| quota.admits("p", own, bytes, now)).count()
+    fn admitted(quota: &Quota, place: Option<&'static str>, bytes: usize, now: Instant) -> usize {
+        (0..3000).filter(|_| quota.admits("p", place, bytes, now)).count()
     }
 
     #[test]
     fn lines_and_bytes_are_bounded_each_second_and_the_rest_is_counted() {
         let (quota, now) = (Quota::default(), Instant::now());
-        assert_eq!(admitted(&quota, true, 10, now), 1000);
-        assert_eq!(admitted(&quota, false, 10, now), 20);
-        assert!(quota.admits("q", true, 10, now));
+        assert_eq!(admitted(&quota, None, 10, now), 1000);
+        assert_eq!(admitted(&quota, Some("here"), 10, now), 20);
+        assert!(quota.admits("q", None, 10, now));
         assert_eq!(Quota::take_dropped(&quota.0), [("p".to_owned(), 2000 + 2980)]);
-        assert_eq!(admitted(&quota, true, 64 << 10, now + WINDOW), 16);
+        assert_eq!(admitted(&quota, None, 64 << 10, now + WINDOW), 16);
         assert_eq!(Quota::take_dropped(&quota.0).len(), 1);
         assert!(Quota::take_dropped(&quota.0).is_empty());
     }

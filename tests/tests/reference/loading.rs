@@ -103,7 +103,13 @@ fn declares(permissions: &[&str]) -> Value {
 }
 
 fn auth() -> Plugin {
-    alive("auth-plugin", json!({"Start": "config"})).manifest(declares(&["database", "cache", "router", "config", "filesystem"]))
+    alive("auth-plugin", json!({"Start": "config"})).manifest(declares(&[
+        "database",
+        "cache",
+        "router",
+        "config",
+        "filesystem",
+    ]))
 }
 
 /// A sidecar with the reference's plugins on disk, that has loaded a file with this text.
@@ -469,7 +475,10 @@ async fn r3_4_2_plugin_config_carries_all() {
     assert_eq!(world.trace()[..2], ["p.Initialize 1.0.0", "first.Initialize 1.0.0"], "by priority");
     assert_eq!(world.noted_config("p"), json!({"jwt_secret": "s"}));
     let listed = world.listed("p").await;
-    assert_eq!((&listed["permissions"], &listed["enabled"]), (&json!(["database", "cache", "filesystem"]), &json!(true)));
+    assert_eq!(
+        (&listed["permissions"], &listed["enabled"]),
+        (&json!(["database", "cache", "filesystem"]), &json!(true))
+    );
     let undeclared = alive("q", json!({})).with(json!({"permissions": {"exec": true}}));
     assert!(world.load(&undeclared).await.unwrap_err().starts_with("permission mismatch: "));
 }
