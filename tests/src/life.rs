@@ -71,6 +71,7 @@ impl Life {
             "config" => self.note("config", &given(&ctx.plugin_config()))?,
             "wire" => self.note("wire", &from_host().await?)?,
             "log" => ctx.logger().info(rest),
+            "log-config" => ctx.logger().info(format!("{} is given {}", self.plugin, given(&ctx.plugin_config()))),
             "hook" => ctx.register_hook(HookType::PreRequest, 100, |_| async { Ok(()) }).await?,
             "" => {}
             _ => self.use_context(verb, rest, ctx).await?,

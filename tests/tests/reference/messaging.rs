@@ -118,8 +118,8 @@ async fn r10_3_1_import_and_call() {
     let created = call(&client, "auth-plugin", "CreateUser", json!({"name": "ann"})).await;
     assert_eq!(created, Ok(json!({"created": {"name": "ann"}})));
     assert_eq!(call(&client, "auth-plugin", "GetUser", json!(7)).await, refused("no such user: 7"));
-    // What a service refuses counts for its caller.
-    assert_eq!((errors(&world, "auth-plugin").await, errors(&world, "client").await), (0, 1));
+    // What a service refuses counts for its caller, once for the call and once for the answer that it made of it.
+    assert_eq!((errors(&world, "auth-plugin").await, errors(&world, "client").await), (0, 2));
 }
 
 #[tokio::test]
