@@ -77,7 +77,7 @@ impl Database {
         let connected = async {
             let share = self.quota.share(plugin).await;
             let link = match &self.engine {
-                Engine::Sqlite(file) => Link::Sqlite(file.connection().await?),
+                Engine::Sqlite(file) => Link::Sqlite(file.connection(plugin).await?),
                 Engine::Postgres(engine) => Link::Postgres(engine.connection().await?),
                 Engine::Unusable(error) => return Err(DatabaseError::Unreachable(error.clone())),
             };

@@ -11,6 +11,10 @@ pub enum DatabaseError {
     Busy,
     #[error("the statement was interrupted at its deadline")]
     Deadline,
+    #[error(
+        "the database's only writer was busy until the deadline: another plugin, or another connection of this one, writes"
+    )]
+    Written,
     #[error("a row has {0} bytes, more than the {MAX_VALUE_MESSAGE} that fit into a message")]
     LargeRow(usize),
     #[error("the plugin does not listen any more")]
@@ -38,7 +42,7 @@ pub enum DatabaseError {
 impl DatabaseError {
     pub(crate) const fn class(&self) -> Class {
         match self {
-            Self::Unreachable(_) | Self::Busy => Class::Unreachable,
+            Self::Unreachable(_) | Self::Busy | Self::Written => Class::Unreachable,
             Self::Deadline => Class::Timeout,
             Self::Unheard => Class::Cancelled,
             Self::Control => Class::Denied,

@@ -3,6 +3,7 @@
 mod functions;
 mod guard;
 mod statement;
+mod turns;
 mod value;
 
 use super::{DatabaseError, Done, POOL, Sink, Statement, Step};
@@ -13,8 +14,9 @@ use std::time::Duration;
 use std::{path::PathBuf, sync::Arc};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
+use turns::{Turn, Turns};
 
 /// However long a plugin is ready to wait: a statement keeps others from writing.
 const MAX_STATEMENT: Duration = Duration::from_secs(30);
@@ -26,6 +28,7 @@ pub(super) struct File {
     most: Arc<Semaphore>,
     idle: Idle,
     threads: Arc<Threads>,
+    turns: Arc<Turns>,
 }
 
 type Idle = Arc<Mutex<Vec<Open>>>;
@@ -44,10 +47,11 @@ impl File {
             most: Arc::new(Semaphore::new(POOL)),
             idle: Idle::default(),
             threads: Arc::new(Threads::new(POOL)),
+            turns: Arc::default(),
         }
     }
 
-    pub(super) async fn connection(&self) -> Result<Link, DatabaseError> {
+    pub(super) async fn connection(&self, plugin: &str) -> Result<Link, DatabaseError> {
         // It is never closed.
         let permit = Arc::clone(&self.most).acquire_owned().await.ok();
         let known = self.idle.lock().pop();
@@ -60,8 +64,9 @@ impl File {
                 opened.map_err(|e| DatabaseError::Unreachable(e.to_string()))?
             }
         };
+        let writer = Writer { plugin: plugin.to_owned(), turns: Arc::clone(&self.turns), turn: None };
         let (idle, threads) = (Arc::clone(&self.idle), Arc::clone(&self.threads));
-        Ok(Link { open: Some(open), idle, threads, _permit: permit })
+        Ok(Link { open: Some(open), idle, threads, writer, _permit: permit })
     }
 }
 
@@ -71,15 +76,45 @@ pub(super) struct Link {
     open: Option<Open>,
     idle: Idle,
     threads: Arc<Threads>,
+    writer: Writer,
     _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection's part in the turns at writing: it has one while a transaction is open, and else for one statement.
+#[derive(Debug)]
+struct Writer {
+    plugin: String,
+    turns: Arc<Turns>,
+    turn: Option<Turn>,
+}
+
+impl Writer {
+    async fn wait(&mut self, until: Instant) -> Result<(), DatabaseError> {
+        let turn = timeout_at(until, self.turns.take(&self.plugin)).await;
+        self.turn = Some(turn.map_err(|_| DatabaseError::Written)?);
+        Ok(())
+    }
 }
 
 impl Link {
     pub(super) async fn run(&mut self, mut statement: Statement, sink: &Sink) -> Result<Done, DatabaseError> {
         statement.until = statement.until.min(Instant::now() + MAX_STATEMENT);
-        let sink = sink.clone();
-        self.with(statement.until, Some(sink.clone()), move |open| statement::run(&open.connection, &statement, &sink))
-            .await
+        let statement = Arc::new(statement);
+        if let Some(done) = self.execute(&statement, sink).await? {
+            return Ok(done);
+        }
+        self.writer.wait(statement.until).await?;
+        let done = self.execute(&statement, sink).await;
+        self.writer.turn = None;
+        done.map(Option::unwrap_or_default)
+    }
+
+    /// None: the statement writes, and it is not this connection's turn.
+    async fn execute(&mut self, statement: &Arc<Statement>, sink: &Sink) -> Result<Option<Done>, DatabaseError> {
+        let (may_write, until) = (self.writer.turn.is_some(), statement.until);
+        let (statement, heard) = (Arc::clone(statement), sink.clone());
+        let work = move |open: &mut Open| statement::run(&open.connection, &statement, &heard, may_write);
+        self.with(until, Some(sink.clone()), work).await
     }
 
     pub(super) async fn control(&mut self, step: Step, until: Instant) -> Result<(), DatabaseError> {
@@ -89,14 +124,21 @@ impl Link {
             Step::Commit => "COMMIT",
             Step::Rollback => "ROLLBACK",
         };
-        self.with(until, None, move |open| {
+        if step == Step::Begin {
+            self.writer.wait(until).await?;
+        }
+        let done = self.with(until, None, move |open| {
             if step == Step::Rollback && open.connection.is_autocommit() {
                 return Ok(());
             }
             let done = open.guard.trusting(|| open.connection.execute_batch(sql));
             done.map_err(|e| statement::refused(&e, until))
-        })
-        .await
+        });
+        let done = done.await;
+        if self.open.as_ref().is_none_or(|open| open.connection.is_autocommit()) {
+            self.writer.turn = None;
+        }
+        done
     }
 
     async fn with<T: Send + 'static>(

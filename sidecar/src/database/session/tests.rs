@@ -130,6 +130,26 @@ async fn an_idle_transaction_is_rolled_back_and_its_plugin_hears_of_it() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_always_writes_lets_others_write_in_between() {
+    let directory = tempfile::tempdir().unwrap();
+    let (database, mut other) = with_table(&directory).await;
+    let mut greedy: Vec<_> = (0..3).map(|_| Client::new(&database, "q", IDLE)).collect();
+    greedy[0].ask(Request::Begin(Empty {})).await.unwrap();
+    let [first, rest @ ..] = &mut greedy[..] else { panic!() };
+    let begin = |client: &mut Client| {
+        client.requests.try_send(Ok(DatabaseRequest { sequence: 7, request: Some(Request::Begin(Empty {})) })).unwrap();
+    };
+    rest.iter_mut().for_each(begin);
+    let limited = Request::Query(asked(INSERT, &json!(["late"]), 50));
+    assert_eq!(other.ask(limited).await.unwrap_err(), DatabaseError::Written.to_string());
+    let (written, ended) = tokio::join!(other.run(INSERT, json!(["in between"])), first.ask(Request::Commit(Empty {})));
+    written.unwrap();
+    ended.unwrap();
+    // One of the greedy plugin's transactions is open by now, or will be.
+    assert_eq!(other.count().await, 1);
+}
+
+#[tokio::test]
 async fn an_endless_statement_ends_at_its_deadline_and_others_go_on() {
     let directory = tempfile::tempdir().unwrap();
     let (database, mut other) = with_table(&directory).await;

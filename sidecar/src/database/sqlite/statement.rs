@@ -7,11 +7,20 @@ use super::{
 use rusqlite::{Connection, Error, ErrorCode};
 use tokio::{runtime::Handle, time::Instant};
 
-pub(super) fn run(connection: &Connection, statement: &Statement, sink: &Sink) -> Result<Done, DatabaseError> {
+/// None: it writes, and may not.
+pub(super) fn run(
+    connection: &Connection,
+    statement: &Statement,
+    sink: &Sink,
+    may_write: bool,
+) -> Result<Option<Done>, DatabaseError> {
     let until = statement.until;
     let refused = |error: Error| refused(&error, until);
     let before = connection.total_changes();
     let mut prepared = connection.prepare(&statement.sql).map_err(refused)?;
+    if !may_write && !prepared.readonly() {
+        return Ok(None);
+    }
     let (wanted, given) = (prepared.parameter_count(), statement.arguments.len());
     if wanted != given {
         return Err(DatabaseError::Arguments { wanted, given });
@@ -31,7 +40,7 @@ pub(super) fn run(connection: &Connection, statement: &Statement, sink: &Sink) -
         let cells = columns.iter().enumerate().map(cell).collect::<Result<_, _>>().map_err(refused)?;
         runtime.block_on(sink.row(cells, until))?;
     }
-    Ok(done(connection, before, &statement.sql))
+    Ok(Some(done(connection, before, &statement.sql)))
 }
 
 fn named(name: &str, declared: Option<&str>) -> (String, String) {
