@@ -90,6 +90,7 @@ impl PluginHostSpec {
 /// The framework that the application is built with.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameworkVersion {
+    /// The version that manifests' framework.version is checked against, X.Y.Z.
     #[schemars(length(max = 128))]
     #[x_kube(validation = (
         r"self.matches('^(0|[1-9][0-9]*)[.](0|[1-9][0-9]*)[.](0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?([+][0-9A-Za-z.-]+)?$')",
@@ -166,6 +167,7 @@ pub struct ConfigBackend {
 /// An object in this namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRef {
+    /// The name of the object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }

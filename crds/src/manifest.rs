@@ -84,6 +84,7 @@ pub struct Framework {
 /// A plugin that is needed.
 #[derive(KubeSchema, Clone, Debug, Serialize, Deserialize)]
 pub struct Dependency {
+    /// The name in its manifest.
     #[schemars(length(min = 1, max = 242))]
     pub name: String,
     /// A constraint like ">=2.0.0".
@@ -96,6 +97,7 @@ pub struct Dependency {
 /// One key of the configuration.
 #[derive(KubeSchema, Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigKey {
+    /// string, integer, float, boolean, duration, array or object.
     #[serde(rename = "type")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = (
@@ -103,10 +105,13 @@ pub struct ConfigKey {
         "invalid config schema: type must be one of [string, integer, float, boolean, duration, array, object]",
     ))]
     pub kind: String,
+    /// true: the plugin is not started without a value. false by default.
     pub required: Option<bool>,
+    /// The value where spec.config gives none.
     #[serde(default)]
     #[schemars(schema_with = "schema::any")]
     pub default: Option<Value>,
+    /// What the key is for.
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
 }
@@ -114,6 +119,7 @@ pub struct ConfigKey {
 /// A hook.
 #[derive(KubeSchema, Clone, Debug, Serialize, Deserialize)]
 pub struct Hook {
+    /// startup, shutdown, pre_request, post_request, pre_response, post_response or error.
     #[serde(rename = "type")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = Rule {
@@ -129,9 +135,11 @@ pub struct Hook {
 /// Events by name.
 #[derive(KubeSchema, Clone, Debug, Serialize, Deserialize)]
 pub struct Events {
+    /// Names of the events that the plugin publishes.
     #[schemars(length(max = 256), inner(length(max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub publishes: Option<Vec<String>>,
+    /// Names of the events that it subscribes to.
     #[schemars(length(max = 256), inner(length(max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub subscribes: Option<Vec<String>>,
@@ -140,8 +148,10 @@ pub struct Events {
 /// A service.
 #[derive(KubeSchema, Clone, Debug, Serialize, Deserialize)]
 pub struct Export {
+    /// The name that others import it by.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// What the service does.
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
 }

@@ -163,6 +163,7 @@ pub struct OciSource {
 /// A file on a web server.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSource {
+    /// Where the file is.
     #[schemars(length(max = 2048))]
     #[x_kube(validation = ("self.startsWith('https://') || self.startsWith('http://')", "must begin with https:// or http://"))]
     pub url: String,
@@ -192,8 +193,10 @@ pub struct ConfigFrom {
 /// A key of a Secret or ConfigMap in this namespace.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyRef {
+    /// The name of the object.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
+    /// The key in it.
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
 }

@@ -81,15 +81,24 @@ pub(crate) fn memory(_: &mut SchemaGenerator) -> Schema {
 
 /// What a container asks for and may use, as in a pod.
 pub(crate) fn resources(_: &mut SchemaGenerator) -> Schema {
-    let amounts = json!({
+    let amounts = |description: &str| {
+        json!({
+            "type": "object",
+            "description": description,
+            "maxProperties": 8,
+            "additionalProperties": {
+                "x-kubernetes-int-or-string": true,
+                "x-kubernetes-validations": [rule("isQuantity(string(self))", "must be a quantity like 100m or 64Mi")],
+            },
+        })
+    };
+    let limits = amounts("What the container may use at most, by resource.");
+    let requests = amounts("What the scheduler sets aside for the container, by resource.");
+    json_schema!({
         "type": "object",
-        "maxProperties": 8,
-        "additionalProperties": {
-            "x-kubernetes-int-or-string": true,
-            "x-kubernetes-validations": [rule("isQuantity(string(self))", "must be a quantity like 100m or 64Mi")],
-        },
-    });
-    json_schema!({"type": "object", "properties": {"limits": amounts.clone(), "requests": amounts}})
+        "description": "What the container asks for and may use, as in a pod.",
+        "properties": {"limits": limits, "requests": requests},
+    })
 }
 
 pub(crate) fn failure_policy(_: &mut SchemaGenerator) -> Schema {
@@ -119,17 +128,28 @@ pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
 
 /// The planner's memory: what people look for is drawn out, the rest is kept as it is.
 pub(crate) fn rollout(_: &mut SchemaGenerator) -> Schema {
-    let revisions = json!({"type": "object", "additionalProperties": {"type": "string"}});
+    let revisions = |description: &str| {
+        json!({
+            "type": "object",
+            "description": description,
+            "additionalProperties": {"type": "string"},
+        })
+    };
+    let integer = |description: &str| json!({"type": "integer", "format": "int64", "description": description});
     let kept = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     json_schema!({
         "type": "object",
         "x-kubernetes-preserve-unknown-fields": true,
         "properties": {
-            "planGeneration": {"type": "integer", "format": "int64"},
-            "stable": revisions,
-            "target": revisions,
-            "failed": {"type": "object", "additionalProperties": kept},
-            "lastProgressAt": {"type": "integer", "format": "int64"},
+            "planGeneration": integer("Grows with each plan that instances are told."),
+            "stable": revisions("The revision of each plugin that every instance has proven, and that a failure goes back to."),
+            "target": revisions("The revision of each plugin that the instances move to."),
+            "failed": {
+                "type": "object",
+                "description": "Revisions that failed, by plugin. They are tried again when the Plugin is edited, or on demand.",
+                "additionalProperties": kept,
+            },
+            "lastProgressAt": integer("When an instance last came closer to the target, in milliseconds since the epoch."),
         },
     })
 }
@@ -145,12 +165,30 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
             "type": "object",
             "required": ["lastTransitionTime", "message", "reason", "status", "type"],
             "properties": {
-                "type": {"type": "string", "maxLength": 316},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
-                "lastTransitionTime": {"type": "string", "format": "date-time"},
-                "reason": {"type": "string", "minLength": 1, "maxLength": 1024},
-                "message": {"type": "string", "maxLength": 32768},
+                "type": {"type": "string", "maxLength": 316, "description": "What is said something about, in CamelCase."},
+                "status": {
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                    "description": "Whether it holds.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "minimum": 0,
+                    "description": "The metadata.generation that the condition is about.",
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When the status last changed.",
+                },
+                "reason": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 1024,
+                    "description": "Why, as one CamelCase word for programs.",
+                },
+                "message": {"type": "string", "maxLength": 32768, "description": "Why, for people, and what to do."},
             },
         },
     })

@@ -43,3 +43,39 @@ fn forbid_null(schema: &mut Value) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// Lists the properties below a schema that have no description.
+    fn undescribed(schema: &Value, path: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            found.extend(undescribed(property, &path));
+            if property["description"].as_str().is_none_or(str::is_empty) {
+                found.push(path);
+            }
+        }
+        found.extend(undescribed_of(&schema["items"], path));
+        found.extend(undescribed_of(&schema["additionalProperties"], path));
+        found
+    }
+
+    fn undescribed_of(nested: &Value, path: &str) -> Vec<String> {
+        if nested.is_object() { undescribed(nested, &format!("{path}[]")) } else { vec![] }
+    }
+
+    #[test]
+    fn every_property_says_what_it_is() {
+        let schema = |text: String| {
+            let definition: Value = serde_yaml::from_str(&text).unwrap();
+            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+        };
+        for (kind, text) in [("Plugin", text::<Plugin>()), ("PluginHost", text::<PluginHost>())] {
+            assert_eq!(undescribed(&schema(text.unwrap()), kind), Vec::<String>::new());
+        }
+    }
+}

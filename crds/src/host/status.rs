@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = schema::not_observed()))]
 pub struct PluginHostStatus {
+    /// The metadata.generation that this status is about; -1 before the operator has seen the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,6 +25,7 @@ pub struct PluginHostStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::rollout")]
     pub rollout: Option<State>,
+    /// What holds, one entry a type; Ready sums up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -44,6 +46,7 @@ pub struct HostInstances {
     /// Those that run it proven.
     #[serde(default)]
     pub ready: i32,
+    /// Those in which a plugin fails.
     #[serde(default)]
     pub failed: i32,
 }

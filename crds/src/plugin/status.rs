@@ -14,6 +14,7 @@ pub const MAX_FAILURES: usize = 5;
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("default" = schema::not_observed()))]
 pub struct PluginStatus {
+    /// The metadata.generation that this status is about; -1 before the operator has seen the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,6 +35,7 @@ pub struct PluginStatus {
     #[schemars(with = "Option<Vec<Failure>>", length(max = 5))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub failures: Vec<Failure>,
+    /// What holds, one entry a type; Ready sums up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -72,12 +74,17 @@ pub struct PluginInstances {
 /// One failure in one pod.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
+    /// The pod that it happened in.
     pub pod: String,
+    /// The revision that failed.
     pub revision: String,
     pub class: FailureClass,
+    /// Why, as one CamelCase word for programs.
     pub reason: String,
+    /// Why, for people.
     #[schemars(length(max = 4096))]
     pub message: String,
+    /// When, by the pod's clock.
     #[schemars(schema_with = "schema::time")]
     pub at: Time,
 }
