@@ -62,7 +62,7 @@ host_deleted_and_made_again() {
   before=$(processes a)
   k delete pluginhost storefront --timeout=60s >/dev/null
   within 30 False condition a HostFound
-  within 30 True condition a Stalled
+  within 90 True condition a Stalled
   within 30 '1.0.0' serves a
   within 10 Running serves a
   same 'processes of a' "$before" "$(processes a)"
