@@ -1,6 +1,7 @@
-//! What routers may make of a path. They decode it or not, once or twice, resolve dot segments before or after that or
-//! never, take `\` for `/`, cut `;parameters`, and ignore case. A guard must see a request if any router could take it for
-//! one of the guard's, so that patterns of guards are matched on all readings. Pure.
+//! What routers may make of a path. They decode it or not, once or twice, as a whole or each segment, resolve dot segments
+//! before or after that or never, take `\` for `/`, trim, cut `;parameters` and the origin of an absolute target, and ignore case. A
+//! guard must see a request if any router could take it for one of the guard's, so that patterns of guards are matched on
+//! all readings. Pure.
 
 use crate::path::covers;
 use percent_encoding::percent_decode_str;
@@ -12,7 +13,7 @@ const MAX_DECODED: u8 = 2;
 const MAX_READINGS: usize = 256;
 const MAX_PATH: usize = 2048;
 
-/// All readings of one path, in lower case.
+/// All readings of one path, without case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readings(Option<BTreeSet<String>>);
 
@@ -21,7 +22,7 @@ impl Readings {
     #[must_use]
     pub fn of(path: &str) -> Self {
         if is_plain(path) {
-            return Self(Some(BTreeSet::from([path.to_lowercase()])));
+            return Self(Some(BTreeSet::from([without_case(path)])));
         }
         if path.len() > MAX_PATH {
             return Self(None);
@@ -38,18 +39,26 @@ impl Readings {
                 }
             }
         }
-        Self(Some(found.into_iter().map(|(text, _)| text.to_lowercase()).collect()))
+        Self(Some(found.into_iter().map(|(text, _)| without_case(&text)).collect()))
     }
 
     /// Whether a guard's pattern covers any reading.
     #[must_use]
     pub fn are_covered(&self, pattern: &str) -> bool {
         let Some(readings) = &self.0 else { return true };
-        let pattern = pattern.to_lowercase();
+        let pattern = without_case(pattern);
         readings.iter().any(|reading| {
             let without_slash = reading.strip_suffix('/').unwrap_or(reading);
             covers(&pattern, reading) || covers(pattern.strip_suffix('/').unwrap_or(&pattern), without_slash)
         })
+    }
+}
+
+/// Letters that routers take for the same are the same: some compare in upper case, some in lower case.
+fn without_case(text: &str) -> String {
+    match text.is_ascii() {
+        true => text.to_ascii_lowercase(),
+        false => text.to_uppercase().to_lowercase(),
     }
 }
 
@@ -66,6 +75,7 @@ fn steps(text: &str, decoded: u8) -> Vec<(String, u8)> {
     let mut next = Vec::new();
     if decoded < MAX_DECODED && text.contains('%') {
         next.push((percent_decode_str(text).decode_utf8_lossy().into_owned(), decoded + 1));
+        next.push((decoded_by_segments(text), decoded + 1));
     }
     if text.contains('\\') {
         next.push((text.replace('\\', "/"), decoded));
@@ -77,6 +87,14 @@ fn steps(text: &str, decoded: u8) -> Vec<(String, u8)> {
     if let Some((before, _)) = text.split_once(['?', '#', '\0']) {
         next.push((before.to_owned(), decoded));
     }
+    if let Some((_, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) {
+        let path = rest.strip_prefix("//").map_or(rest, after_authority);
+        next.push((path.to_owned(), decoded));
+    }
+    let trimmed = text.trim_matches(|c: char| c <= ' ');
+    if trimmed.len() < text.len() {
+        next.push((trimmed.to_owned(), decoded));
+    }
     if text.contains("//") || !text.starts_with('/') {
         let kept: Vec<_> = text.split('/').filter(|segment| !segment.is_empty()).collect();
         let end = if text.ends_with('/') && !kept.is_empty() { "/" } else { "" };
@@ -86,6 +104,22 @@ fn steps(text: &str, decoded: u8) -> Vec<(String, u8)> {
         next.push((resolved(text), decoded));
     }
     next
+}
+
+/// A slash that was escaped stays so: it parts no segments.
+fn decoded_by_segments(text: &str) -> String {
+    let kept = text.replace("%2f", "%252F").replace("%2F", "%252F");
+    percent_decode_str(&kept).decode_utf8_lossy().into_owned()
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || ['+', '-', '.'].contains(&c))
+}
+
+/// The path of `host:port/path`.
+fn after_authority(text: &str) -> &str {
+    text.find(['/', '\\', '?', '#']).map_or("/", |at| &text[at..])
 }
 
 fn has_dots(text: &str) -> bool {
@@ -142,15 +176,27 @@ mod tests {
             "/y/../hello%2f..%2fz",
             "hello/x",
             "/hello\0x",
+            "http://host/hello/x",
+            "HTTP://user:word@host:80/x/../hello/y",
+            "x:hello/y",
+            "/a%2fb/%2e%2e/hello/x",
+            "/a%2fb/..%3bc/%2568ello/x",
+            "\0/hello/x",
+            "\u{b}\u{1}/hello/x ",
         ];
         for path in inside {
             assert!(Readings::of(path).are_covered("/hello/*"), "{path}");
         }
-        for path in ["/", "/hell", "/hellox", "/x/hello", "/public", "/hell%6fx", "/x/../y"] {
+        for path in ["/", "/hell", "http://hello/x", "/x:/y", "/hellox", "/x/hello", "/public", "/hell%6fx", "/x/../y"]
+        {
             assert!(!Readings::of(path).are_covered("/hello/*"), "{path}");
         }
         assert!(Readings::of("/Hello/").are_covered("/hello") && Readings::of("/hello").are_covered("/Hello/"));
         assert!(!Readings::of("/hello/x").are_covered("/hello"));
+        for (path, pattern) in [("/gr%C3%BC%C3%9Fe/x", "/grüße/*"), ("/GRÜSSE/x", "/grüße/*"), ("/\u{b5}", "/\u{3bc}")]
+        {
+            assert!(Readings::of(path).are_covered(pattern), "{path}");
+        }
     }
 
     #[test]

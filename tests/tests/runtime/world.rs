@@ -77,13 +77,15 @@ pub(crate) struct World {
     /// What plugins with the permission `filesystem` may use.
     pub(crate) volumes: Vec<PathBuf>,
     authorities: Option<PathBuf>,
+    /// Where admin is served; 0 = any port.
+    admin_port: u16,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let trace = Trace::at(&directory.path().join("trace"));
-        Self { directory, sidecar: None, volumes: Vec::new(), authorities: None, trace }
+        Self { directory, sidecar: None, volumes: Vec::new(), authorities: None, admin_port: 0, trace }
     }
 
     /// All plugins installed, the sidecar running, every plugin too.
@@ -150,6 +152,11 @@ impl World {
         self.authorities = Some(file);
     }
 
+    /// The sidecar, when it is started, serves admin on this port.
+    pub(crate) fn serve_admin_at(&mut self, port: u16) {
+        self.admin_port = port;
+    }
+
     pub(crate) fn start(&mut self) {
         self.start_with("plugins.json");
     }
@@ -160,7 +167,7 @@ impl World {
         // For the trace.
         let volumes = if self.volumes.is_empty() { vec![self.path().to_owned()] } else { self.volumes.clone() };
         let sidecar = Command::new(built("rockstar-sidecar"))
-            .args(["--config", file, "--socket", "app.sock", "--admin", "127.0.0.1:0"])
+            .args(["--config", file, "--socket", "app.sock", "--admin", &format!("127.0.0.1:{}", self.admin_port)])
             .args(["--run-dir", "run", "--data-dir", "data"])
             .args(volumes.iter().flat_map(|volume| [Path::new("--volume"), volume]))
             .envs(self.authorities.iter().map(|file| ("SSL_CERT_FILE", file)))
