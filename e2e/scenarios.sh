@@ -57,6 +57,8 @@ ALL=(
   exceeded_error_threshold_is_told_once
   plugins_stop_although_the_app_does_not
 
+  pages_of_others_reach_nothing
+
   namespace_deleted
   host_deleted_and_made_again
   release_removed_and_made_again

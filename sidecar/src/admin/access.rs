@@ -21,8 +21,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const FETCH_SITE: &str = "sec-fetch-site";
 
 /// Stand-alone a browser on this machine reaches all that loopback serves: what a page of another site sends is refused.
-pub(super) async fn refuse_pages(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let refused = admin.standalone.then(|| page(request.headers())).flatten();
+pub(super) async fn refuse_pages(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let over_loopback = peer.local.ip().to_canonical().is_loopback();
+    let refused = admin.standalone.then(|| page(request.headers(), over_loopback)).flatten();
     match refused {
         Some(text) => fault(StatusCode::FORBIDDEN, text),
         None => next.run(request).await,
@@ -30,7 +36,7 @@ pub(super) async fn refuse_pages(State(admin): State<Admin>, request: Request, n
 }
 
 /// What gives away the page of another site, in words.
-fn page(headers: &HeaderMap) -> Option<&'static str> {
+fn page(headers: &HeaderMap, over_loopback: bool) -> Option<&'static str> {
     let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(header::HOST);
     let same_origin = |origin: &str| {
@@ -40,7 +46,9 @@ fn page(headers: &HeaderMap) -> Option<&'static str> {
     let hosts = headers.get_all(header::HOST).iter().count();
     let site = headers.get(FETCH_SITE).map(|site| site.as_bytes());
     match () {
-        () if hosts > 1 || host.is_some_and(|host| !is_local(host)) => Some("this host is not served here"),
+        () if hosts > 1 || host.is_some_and(|host| !is_local(host, over_loopback)) => {
+            Some("this host is not served here")
+        }
         () if text(header::ORIGIN).is_some_and(|origin| !same_origin(origin)) => {
             Some("pages of other origins may not call the sidecar")
         }
@@ -51,13 +59,19 @@ fn page(headers: &HeaderMap) -> Option<&'static str> {
     }
 }
 
-/// Names that no foreign domain can have: addresses, and single words as containers have.
-fn is_local(host: &str) -> bool {
+/// Names that no foreign page can have. Addresses are such: nobody makes an address lead elsewhere. Single words are what
+/// containers call each other, but over loopback they too are names that somebody's resolver made lead here.
+fn is_local(host: &str, over_loopback: bool) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
-    name.parse::<IpAddr>().is_ok() || (!name.is_empty() && !name.contains('.'))
+    match name.parse::<IpAddr>() {
+        // A browser does not say of this one where its page is from.
+        Ok(address) => !address.is_unspecified(),
+        Err(_) if over_loopback => name.eq_ignore_ascii_case("localhost"),
+        Err(_) => !name.is_empty() && !name.contains('.'),
+    }
 }
 
 pub(super) async fn allowed(
@@ -126,12 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_addresses_or_single_words() {
-        for host in ["127.0.0.1:8080", "[::1]:8080", "localhost", "localhost:80", "sidecar:8080", "10.0.0.7"] {
-            assert!(is_local(host), "{host}");
+    fn hosts_are_addresses_localhost_or_single_words_of_a_network() {
+        for host in ["127.0.0.1:8080", "[::1]:8080", "localhost", "LOCALHOST:80", "10.0.0.7"] {
+            assert!(is_local(host, true) && is_local(host, false), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example:8080", "127.0.0.1.nip.io", "", ":80", "evil.example."] {
-            assert!(!is_local(host), "{host}");
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8080",
+            "127.0.0.1.nip.io",
+            "",
+            ":80",
+            "evil.example.",
+            "0.0.0.0:80",
+            "[::]:80",
+        ] {
+            assert!(!is_local(host, true) && !is_local(host, false), "{host}");
+        }
+        for host in ["sidecar:8080", "rebound"] {
+            assert!(!is_local(host, true) && is_local(host, false), "{host}");
         }
     }
 
@@ -145,7 +171,7 @@ mod tests {
             &[host, (FETCH_SITE, "none")],
             &[host, (FETCH_SITE, "same-origin")],
         ] {
-            assert_eq!(page(&headers(own)), None, "{own:?}");
+            assert_eq!(page(&headers(own), true), None, "{own:?}");
         }
         for foreign in [
             &[host, ("origin", "http://evil.example")][..],
@@ -155,7 +181,7 @@ mod tests {
             &[host, (FETCH_SITE, "same-site")],
             &[("host", "evil.example:8080")],
         ] {
-            assert!(page(&headers(foreign)).is_some(), "{foreign:?}");
+            assert!(page(&headers(foreign), true).is_some(), "{foreign:?}");
         }
     }
 

@@ -143,6 +143,8 @@ async fn connect(address: &Address) -> Connection {
     let options = || {
         ConnectOptions::new()
             .name("rockstar-sidecar")
+            // A server's word must not lead the credentials to others than the address names.
+            .ignore_discovered_servers()
             .connection_timeout(CONNECTION_TIMEOUT)
             .ping_interval(PING)
             .reconnect_delay_callback(|attempt| {

@@ -87,9 +87,10 @@ fn attempted(attempt: &str) -> io::Result<()> {
         "hop" => calls::hop(number(rest)?),
         "end-child" => calls::end_child(),
         "connect" => first_byte(UnixStream::connect(rest)?, PREFACE),
-        "http" => {
-            first_byte(TcpStream::connect(rest)?, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        }
+        "http" => first_byte(
+            TcpStream::connect(rest)?,
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        ),
         "use" => context::use_without_asking(rest),
         "fork" => calls::leave_orphans(),
         "flood" => flood(number(rest)?),

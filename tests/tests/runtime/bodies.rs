@@ -50,7 +50,7 @@ async fn upload(address: SocketAddr, path: &str, size: usize, chunked: bool) -> 
 async fn uploaded(address: SocketAddr, path: &str, size: usize, chunked: bool) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let framing = if chunked { "transfer-encoding: chunked".into() } else { format!("content-length: {size}") };
-    let head = format!("POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{framing}\r\n\r\n");
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{framing}\r\n\r\n");
     stream.write_all(head.as_bytes()).await.unwrap();
     let (mut from, mut to) = stream.into_split();
     // Who does not want it may close the connection.

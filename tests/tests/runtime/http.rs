@@ -40,7 +40,7 @@ pub(crate) async fn sent(
     body: &str,
 ) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
-    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
+    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
     headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
     if !body.is_empty() {
         text += &format!("content-length: {}\r\n", body.len());

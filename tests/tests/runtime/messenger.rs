@@ -119,7 +119,7 @@ pub(crate) async fn metrics(world: &World) -> String {
     let address = log.split("admin on http://").nth(1).unwrap();
     let address: String = address.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
