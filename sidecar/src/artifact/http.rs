@@ -3,14 +3,11 @@
 use super::{
     Artifact, ArtifactError, Store,
     draft::Draft,
-    transfer::{self, AGENT, ANSWER, BODY, CONNECT, LARGEST, SILENCE, unavailable, within},
+    transfer::{self, ANSWER, BODY, LARGEST, unavailable, within},
     unpack,
 };
 use futures::TryStreamExt;
-use reqwest::{
-    Client, Response, StatusCode, Url,
-    redirect::{Action, Attempt, Policy},
-};
+use reqwest::{Response, StatusCode, Url};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
@@ -21,7 +18,6 @@ use std::{
 
 /// What the program is called where it came alone.
 const PROGRAM: &str = "program";
-const MAX_REDIRECTS: usize = 5;
 
 pub(super) async fn fetch(store: &Store, url: &str, sha256: &str) -> Result<Artifact, ArtifactError> {
     let (address, from) = address(url)?;
@@ -58,9 +54,7 @@ fn address(url: &str) -> Result<(Url, String), ArtifactError> {
 }
 
 async fn download(address: Url, from: &str, file: &File, expected: &str) -> Result<(), ArtifactError> {
-    let client = Client::builder().user_agent(AGENT).connect_timeout(CONNECT).read_timeout(SILENCE);
-    let client = client.redirect(Policy::custom(follow)).build();
-    let request = client.map_err(|error| unavailable(from, error))?.get(address).send();
+    let request = transfer::client().map_err(|error| unavailable(from, error))?.get(address).send();
     let response = within(ANSWER, from, async { request.await.map_err(|error| unavailable(from, error)) }).await?;
     let response = accepted(from, response)?;
     transfer::fits(from, response.content_length().unwrap_or(0), LARGEST)?;
@@ -71,16 +65,6 @@ async fn download(address: Url, from: &str, file: &File, expected: &str) -> Resu
     match hex::encode(hash.finalize()) {
         actual if actual == expected => Ok(()),
         _ => Err(ArtifactError::Digest { what: from.to_owned(), expected: format!("sha256:{expected}") }),
-    }
-}
-
-/// A redirect leads to https only, or stays with its server: others may be pages that only this machine can see.
-fn follow(attempt: Attempt<'_>) -> Action {
-    let stays = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-    match () {
-        () if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
-        () if attempt.url().scheme() == "https" || stays => attempt.follow(),
-        () => attempt.error("it redirects to another server without https"),
     }
 }
 

@@ -1,7 +1,13 @@
 //! Artifacts in a registry, by digest: those of `rockstar push`, and images that hold a plugin. Does I/O.
 
+mod answer;
+mod challenge;
+mod digest;
+mod login;
+mod manifest;
 mod registry;
 mod secret;
+mod token;
 
 use super::{Artifact, ArtifactError, PullSecret, Store, draft::Draft, transfer, unpack};
 use oci_client::{

@@ -3,19 +3,40 @@
 use super::ArtifactError;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use reqwest::{
+    Client,
+    redirect::{Action, Attempt, Policy},
+};
 use std::{error::Error, fs::File, io, time::Duration};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
-pub(super) const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(10);
 /// Without a byte from the other side.
-pub(super) const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(30);
 /// For an answer without files.
 pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// For one file.
 pub(super) const BODY: Duration = Duration::from_secs(600);
 /// Of all files of an artifact, packed.
 pub(super) const LARGEST: u64 = 512 << 20;
-pub(super) const AGENT: &str = concat!("rockstar/", env!("CARGO_PKG_VERSION"));
+const AGENT: &str = concat!("rockstar/", env!("CARGO_PKG_VERSION"));
+const MAX_REDIRECTS: usize = 5;
+
+/// A client that unpacks nothing: bounds and digests are of what was sent.
+pub(super) fn client() -> reqwest::Result<Client> {
+    let client = Client::builder().user_agent(AGENT).connect_timeout(CONNECT).read_timeout(SILENCE);
+    client.no_gzip().no_brotli().no_deflate().no_zstd().redirect(Policy::custom(follow)).build()
+}
+
+/// A redirect leads to https only, or stays with its server: others may be pages that only this machine can see.
+fn follow(attempt: Attempt<'_>) -> Action {
+    let stays = attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+    match () {
+        () if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
+        () if attempt.url().scheme() == "https" || stays => attempt.follow(),
+        () => attempt.error("it redirects to another server without https"),
+    }
+}
 
 /// Writes a body to a file; says how many bytes there were.
 pub(super) async fn save(
@@ -58,7 +79,7 @@ pub(super) fn unavailable(from: &str, error: reqwest::Error) -> ArtifactError {
 }
 
 /// An error with its causes: the last one tells most.
-pub(super) fn chain(error: &dyn Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

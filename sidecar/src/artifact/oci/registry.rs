@@ -1,24 +1,45 @@
-//! A registry that has the artifact. Talks HTTP, every call with a deadline; what arrives is what its digest says.
+//! A registry that has the artifact. Talks HTTP: every call has a deadline, every answer a bound, and what arrives is
+//! what its digest says. (`oci-client` reads answers without a bound, and follows every redirect.)
 
-use super::super::{
-    ArtifactError,
-    transfer::{self, AGENT, ANSWER, BODY, CONNECT, LARGEST, SILENCE, chain, within},
+use super::{
+    super::{
+        ArtifactError,
+        transfer::{self, ANSWER, BODY, LARGEST, unavailable, within},
+    },
+    answer,
+    challenge::Challenge,
+    digest::Hasher,
+    login, manifest,
+    token::TokenServer,
 };
 use futures::TryStreamExt;
 use oci_client::{
-    Client, Reference, RegistryOperation,
-    client::{ClientConfig, ClientProtocol},
-    errors::{DigestError, OciDistributionError, OciErrorCode},
-    manifest::{OciDescriptor, OciImageManifest},
+    Reference,
+    manifest::{OciDescriptor, OciImageManifest, OciManifest},
     secrets::RegistryAuth,
 };
-use std::{fs::File, io};
+use parking_lot::Mutex;
+use reqwest::{
+    Client, Response, StatusCode, Url,
+    header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue},
+};
+use std::{fs::File, time::Duration};
+
+/// A manifest, in bytes.
+const MAX_MANIFEST: usize = 1 << 20;
+const ANYTHING: &str = "*/*";
 
 pub(super) struct Registry {
     client: Client,
+    /// What its addresses begin with.
+    base: Url,
     image: Reference,
     auth: RegistryAuth,
+    /// Registries that are spoken to over plain HTTP.
+    insecure: Vec<String>,
+    authorization: Mutex<Option<HeaderValue>>,
     name: String,
+    answer_timeout: Duration,
 }
 
 impl Registry {
@@ -27,12 +48,26 @@ impl Registry {
         auth: RegistryAuth,
         insecure: &[String],
     ) -> Result<Self, ArtifactError> {
-        let name = image.whole();
-        let client = Client::try_from(config(image.registry(), insecure)).map_err(|error| failed(&name, error))?;
-        let registry = Self { client, image: image.clone(), auth, name };
-        let login = registry.client.auth(&registry.image, &registry.auth, RegistryOperation::Pull);
-        registry.answer(login).await?;
+        let registry = Self::new(image, auth, insecure)?;
+        registry.begin().await?;
         Ok(registry)
+    }
+
+    fn new(image: &Reference, auth: RegistryAuth, insecure: &[String]) -> Result<Self, ArtifactError> {
+        let name = image.whole();
+        let scheme = if is_plain(image.registry(), insecure) { "http" } else { "https" };
+        let base = address(&name, &format!("{scheme}://{}/v2/", image.resolve_registry()))?;
+        let client = transfer::client().map_err(|error| unavailable(&name, error))?;
+        Ok(Self {
+            client,
+            base,
+            image: image.clone(),
+            auth,
+            insecure: insecure.to_vec(),
+            authorization: Mutex::default(),
+            name,
+            answer_timeout: ANSWER,
+        })
     }
 
     /// The image, for messages.
@@ -42,7 +77,16 @@ impl Registry {
 
     /// The artifact's manifest; of an index, the one for this machine.
     pub(super) async fn manifest(&self) -> Result<OciImageManifest, ArtifactError> {
-        Ok(self.answer(self.client.pull_image_manifest(&self.image, &self.auth)).await?.0)
+        let digest = self.image.digest().unwrap_or_default();
+        let index = match manifest::parse(&self.name, &self.document(digest).await?)? {
+            OciManifest::Image(manifest) => return Ok(manifest),
+            OciManifest::ImageIndex(index) => index,
+        };
+        let digest = manifest::for_this_machine(&self.name, &index)?;
+        match manifest::parse(&self.name, &self.document(&digest).await?)? {
+            OciManifest::Image(manifest) => Ok(manifest),
+            OciManifest::ImageIndex(_) => Err(ArtifactError::Platform { image: self.name.clone() }),
+        }
     }
 
     /// Each blob in a file of its own.
@@ -61,28 +105,103 @@ impl Registry {
         Ok(files)
     }
 
-    async fn blob(&self, blob: &OciDescriptor, file: &File, room: u64) -> Result<u64, ArtifactError> {
-        transfer::fits(&self.name, u64::try_from(blob.size).unwrap_or(0), room)?;
-        // Only from this registry: a descriptor's URLs may lead anywhere.
-        let body = self.answer(self.client.pull_blob_stream(&self.image, blob.digest.as_str())).await?;
-        let body = body.map_err(|error| broken(&self.name, error));
-        within(BODY, &self.name, transfer::save(body, &self.name, file, room)).await
+    async fn document(&self, digest: &str) -> Result<Vec<u8>, ArtifactError> {
+        let mut hasher = self.hasher(digest)?;
+        let read = async {
+            let response = self.get(&format!("manifests/{digest}"), &manifest::accept()).await?;
+            answer::read(&self.name, response, MAX_MANIFEST).await
+        };
+        let (document, is_whole) = within(self.answer_timeout, &self.name, read).await?;
+        if !is_whole {
+            let what = format!("the manifest of {}", self.name);
+            let limit = u64::try_from(MAX_MANIFEST >> 10).unwrap_or(u64::MAX);
+            return Err(ArtifactError::TooLarge { what, limit, unit: "KiB" });
+        }
+        hasher.update(&document);
+        self.check(hasher, digest)?;
+        Ok(document)
     }
 
-    async fn answer<T>(&self, call: impl Future<Output = Result<T, OciDistributionError>>) -> Result<T, ArtifactError> {
-        within(ANSWER, &self.name, async { call.await.map_err(|error| failed(&self.name, error)) }).await
+    /// Not more than its descriptor says: anything else would not have its digest.
+    async fn blob(&self, blob: &OciDescriptor, file: &File, room: u64) -> Result<u64, ArtifactError> {
+        let size = u64::try_from(blob.size).unwrap_or(0);
+        transfer::fits(&self.name, size, room)?;
+        let mut hasher = self.hasher(&blob.digest)?;
+        // Only from this registry: a descriptor's URLs may lead anywhere.
+        let asked = format!("blobs/{}", blob.digest);
+        let response = within(self.answer_timeout, &self.name, self.get(&asked, ANYTHING)).await?;
+        let body = response.bytes_stream().inspect_ok(|chunk| hasher.update(chunk));
+        let body = body.map_err(|error| unavailable(&self.name, error));
+        let saved = within(BODY, &self.name, transfer::save(body, &self.name, file, size)).await;
+        let saved = saved.map_err(|error| match error {
+            ArtifactError::TooLarge { .. } => self.mismatch(&blob.digest),
+            other => other,
+        })?;
+        self.check(hasher, &blob.digest)?;
+        Ok(saved)
+    }
+
+    /// Logs in, if the registry wants that.
+    async fn begin(&self) -> Result<(), ArtifactError> {
+        let begin = async {
+            let response = self.send(&self.base, ANYTHING).await?;
+            self.log_in(response.headers()).await
+        };
+        within(self.answer_timeout, &self.name, begin).await.map(|_| ())
+    }
+
+    /// Asks for something of the image, once more where the login has run out.
+    async fn get(&self, what: &str, accept: &str) -> Result<Response, ArtifactError> {
+        let address = address(&self.name, &format!("{}{}/{what}", self.base, self.image.repository()))?;
+        let response = self.send(&address, accept).await?;
+        let has_run_out = response.status() == StatusCode::UNAUTHORIZED && self.log_in(response.headers()).await?;
+        let response = if has_run_out { self.send(&address, accept).await? } else { response };
+        answer::accepted(&self.name, response).await
+    }
+
+    async fn send(&self, address: &Url, accept: &str) -> Result<Response, ArtifactError> {
+        let mut request = self.client.get(address.clone()).header(ACCEPT, accept);
+        if let Some(authorization) = self.authorization.lock().clone() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.send().await.map_err(|error| unavailable(&self.name, error))
+    }
+
+    /// Gives the registry what it wants to be asked with. False: that is nothing, or nothing that we have.
+    async fn log_in(&self, headers: &HeaderMap) -> Result<bool, ArtifactError> {
+        let login = login::basic(&self.auth);
+        let authorization = match Challenge::find(headers) {
+            None => None,
+            Some(Challenge::Basic) => login,
+            Some(Challenge::Bearer { realm, service }) => {
+                let server = TokenServer::new(&self.name, &realm, &self.base, &self.insecure)?;
+                let scope = (self.image.repository(), service.as_deref());
+                Some(server.fetch(&self.client, &self.name, scope, login).await?)
+            }
+        };
+        let is_logged_in = authorization.is_some();
+        *self.authorization.lock() = authorization;
+        Ok(is_logged_in)
+    }
+
+    fn hasher(&self, digest: &str) -> Result<Hasher, ArtifactError> {
+        let problem = || "it names something by what is no digest; expected sha256:…".to_owned();
+        Hasher::of(digest).ok_or_else(|| ArtifactError::Unusable { what: self.name.clone(), problem: problem() })
+    }
+
+    fn check(&self, hasher: Hasher, digest: &str) -> Result<(), ArtifactError> {
+        if hasher.matches(digest) { Ok(()) } else { Err(self.mismatch(digest)) }
+    }
+
+    fn mismatch(&self, digest: &str) -> ArtifactError {
+        ArtifactError::Digest { what: self.name.clone(), expected: digest.to_owned() }
     }
 }
 
-fn config(registry: &str, insecure: &[String]) -> ClientConfig {
-    let plain = is_plain(registry, insecure);
-    ClientConfig {
-        protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
-        connect_timeout: Some(CONNECT),
-        read_timeout: Some(SILENCE),
-        user_agent: AGENT,
-        ..ClientConfig::default()
-    }
+fn address(name: &str, text: &str) -> Result<Url, ArtifactError> {
+    let unusable =
+        |error| ArtifactError::Unusable { what: name.to_owned(), problem: format!("its name is malformed: {error}") };
+    text.parse().map_err(unusable)
 }
 
 fn is_plain(registry: &str, insecure: &[String]) -> bool {
@@ -93,100 +212,5 @@ fn is_plain(registry: &str, insecure: &[String]) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].contains(&host) || insecure.iter().any(|i| i == registry || i == host)
 }
 
-fn failed(image: &str, error: OciDistributionError) -> ArtifactError {
-    use OciDistributionError as Oci;
-    let from = image.to_owned();
-    match error {
-        Oci::DigestError(error) => mismatch(image, &error),
-        Oci::RequestError(error) => transfer::unavailable(image, error),
-        Oci::ServerError { code: 404, .. } => ArtifactError::NotFound(from),
-        Oci::ImageManifestNotFoundError(_) => ArtifactError::Platform { image: from },
-        Oci::UnauthorizedError { .. } | Oci::AuthenticationFailure(_) | Oci::ServerError { code: 403, .. } => {
-            ArtifactError::Denied { from, cause: chain(&error) }
-        }
-        Oci::RegistryError { ref envelope, .. } => {
-            let has = |codes: &[OciErrorCode]| envelope.errors.iter().any(|e| codes.contains(&e.code));
-            match () {
-                () if has(&ABSENT) => ArtifactError::NotFound(from),
-                () if has(&DENIED) => ArtifactError::Denied { from, cause: chain(&error) },
-                () => ArtifactError::Unavailable { from, cause: chain(&error) },
-            }
-        }
-        // The digest was right, so that is what was published.
-        Oci::ManifestParsingError(_)
-        | Oci::VersionedParsingError(_)
-        | Oci::UnsupportedMediaTypeError(_)
-        | Oci::UnsupportedSchemaVersionError(_) => ArtifactError::Unusable { what: from, problem: chain(&error) },
-        error => ArtifactError::Unavailable { from, cause: chain(&error) },
-    }
-}
-
-const ABSENT: [OciErrorCode; 5] = [
-    OciErrorCode::BlobUnknown,
-    OciErrorCode::ManifestBlobUnknown,
-    OciErrorCode::ManifestUnknown,
-    OciErrorCode::NameUnknown,
-    OciErrorCode::NotFound,
-];
-const DENIED: [OciErrorCode; 2] = [OciErrorCode::Unauthorized, OciErrorCode::Denied];
-
-fn mismatch(image: &str, error: &DigestError) -> ArtifactError {
-    let what = image.to_owned();
-    match error {
-        DigestError::VerificationError { expected, .. } => ArtifactError::Digest { what, expected: expected.clone() },
-        error => ArtifactError::Unusable { what, problem: error.to_string() },
-    }
-}
-
-/// A body that ended early, or was another than its digest says.
-fn broken(image: &str, error: io::Error) -> ArtifactError {
-    match error.downcast::<DigestError>() {
-        Ok(error) => mismatch(image, &error),
-        Err(error) => match error.downcast::<reqwest::Error>() {
-            Ok(error) => transfer::unavailable(image, error),
-            Err(error) => ArtifactError::Unavailable { from: image.to_owned(), cause: chain(&error) },
-        },
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_is_for_this_machine_and_for_the_listed() {
-        let insecure = ["r.example:5000".to_owned(), "dev.example".to_owned()];
-        let plain = |registry| is_plain(registry, &insecure);
-        for registry in ["localhost", "127.0.0.1:5000", "[::1]", "[::1]:5000", "r.example:5000", "dev.example:1"] {
-            assert!(plain(registry), "{registry}");
-        }
-        for registry in ["localhost.example", "r.example", "r.example:5001", "127.0.0.2", "[::2]:5000"] {
-            assert!(!plain(registry), "{registry}");
-        }
-    }
-
-    #[test]
-    fn what_the_registry_says_tells_who_is_to_blame() {
-        use crate::failure::Class::{Environment, Revision};
-        let server = |code| OciDistributionError::ServerError { code, url: String::new(), message: String::new() };
-        let errors = r#"{"errors": [{"code": "CODE"}]}"#;
-        let registry = |code| OciDistributionError::RegistryError {
-            envelope: serde_json::from_str(&errors.replace("CODE", code)).unwrap(),
-            url: String::new(),
-        };
-        let cases = [
-            (server(404), Revision, "ArtifactNotFound"),
-            (registry("MANIFEST_UNKNOWN"), Revision, "ArtifactNotFound"),
-            (server(503), Environment, "ArtifactUnavailable"),
-            (registry("TOOMANYREQUESTS"), Environment, "ArtifactUnavailable"),
-            (registry("DENIED"), Environment, "ArtifactAccessDenied"),
-            (OciDistributionError::UnauthorizedError { url: String::new() }, Environment, "ArtifactAccessDenied"),
-            (OciDistributionError::ImageManifestNotFoundError(String::new()), Environment, "PlatformUnsupported"),
-            (OciDistributionError::UnsupportedSchemaVersionError(1), Revision, "ArtifactInvalid"),
-        ];
-        for (error, class, reason) in cases {
-            let error = failed("x", error);
-            assert_eq!((error.class(), error.reason()), (class, reason), "{error}");
-        }
-    }
-}
+mod tests;
