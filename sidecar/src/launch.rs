@@ -17,7 +17,7 @@ use crate::{
     link::Link,
     peers,
     process::{
-        Launch, Process, SpawnError, Spawner,
+        Exhaustion, Launch, Process, ProcessLimits, SpawnError, Spawner, is_shortage,
         sandbox::{DATA, TEMPORARY},
     },
     slot::{Listed, Slot},
@@ -32,7 +32,7 @@ use rockstar_core::{
 };
 use rockstar_proto::plugin::Description;
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io::ErrorKind, path::Path, sync::Arc, time::Duration};
 use tokio::{task::AbortHandle, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -76,10 +76,19 @@ pub struct Launched {
     pub instance: Arc<Instance>,
     pub process: Process,
     pub artifact: Artifact,
+    exhaustion: Exhaustion,
     _lease: Lease,
     context: AbortHandle,
     _listed: Listed,
     _directory: PrivateDirectory,
+}
+
+impl Launched {
+    /// Whose fault a failure is: where threads or descriptors ran out meanwhile for all, it may be another plugin's.
+    #[must_use]
+    pub fn judge(&self, failure: Failure) -> Failure {
+        judged(failure, &self.process, &self.exhaustion)
+    }
 }
 
 impl Drop for Launched {
@@ -102,6 +111,7 @@ impl Launcher {
             artifact.command(&manifest).map_err(|error| error.as_given(&artifact, &target.body.source))?;
         check_strings(target, &program, &arguments)?;
         let confinement = self.confiner.confine(slot.name(), &artifact, &target.assignment.permissions)?;
+        let exhaustion = self.spawner.exhaustion();
         let directory = PrivateDirectory::new(&self.run).map_err(disk)?;
         let listener = directory.listen().map_err(disk)?;
         let launch = Launch {
@@ -110,7 +120,7 @@ impl Launcher {
             arguments,
             environment: environment(target, &artifact, directory.path()),
             directory: directory.path().to_owned(),
-            memory: target.memory(),
+            limits: limits(target),
             confinement,
             host_socket: Some(directory.host_socket()),
         };
@@ -121,7 +131,10 @@ impl Launcher {
         let (link, description) =
             match handshake::shake(&process, &directory.plugin_socket(), &manifest, deadline).await {
                 Ok(link) => link,
-                Err(error) => return Err(with_last_lines(error, &mut process).await),
+                Err(error) => {
+                    let failure = with_last_lines(error, &mut process).await;
+                    return Err(judged(failure, &process, &exhaustion));
+                }
             };
         process.settle();
         // It may have removed it itself.
@@ -133,7 +146,8 @@ impl Launcher {
         let connections = peers::of_session(listener, process.session(), name, spawner);
         let connections = stream::select(connections, stream::iter(made).flatten().map(Ok));
         let context = context::serve(connections, Arc::clone(&instance), Arc::clone(slot), Arc::clone(&self.framework));
-        Ok(Launched { instance, process, artifact, _lease: lease, context, _listed: listed, _directory: directory })
+        let (_lease, _listed, _directory) = (lease, listed, directory);
+        Ok(Launched { instance, process, artifact, exhaustion, _lease, context, _listed, _directory })
     }
 }
 
@@ -257,8 +271,25 @@ fn disk(cause: std::io::Error) -> Failure {
     Failure::environment(Step::Load, "StorageUnavailable", text)
 }
 
+fn judged(failure: Failure, process: &Process, exhaustion: &Exhaustion) -> Failure {
+    let own = process.has_ended().is_some_and(|ended| ended.overrun.is_some());
+    if failure.class == Class::Environment || !exhaustion.has_happened(own) {
+        return failure;
+    }
+    let message = format!("{}; threads or descriptors had run out for all plugins, which may be why", failure.message);
+    Failure { class: Class::Environment, reason: "ResourcesExhausted", message, ..failure }
+}
+
+/// What its processes may take together.
+fn limits(target: &Target) -> ProcessLimits {
+    ProcessLimits { memory: target.memory(), threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 }
+}
+
 fn not_started(error: SpawnError) -> Failure {
     match error {
+        SpawnError::Execute { ref cause, .. } if is_shortage(cause) || cause.kind() == ErrorKind::WouldBlock => {
+            Failure::environment(Step::Load, "ResourcesExhausted", error)
+        }
         SpawnError::Execute { .. } => Failure::revision(Step::Load, "ExecFailed", error),
         SpawnError::Confine(_) => Failure::environment(Step::Load, "SandboxUnavailable", error),
         SpawnError::Spawn(_) | SpawnError::Slow => Failure::environment(Step::Load, "SpawnFailed", error),
@@ -267,7 +298,7 @@ fn not_started(error: SpawnError) -> Failure {
 
 async fn with_last_lines(error: HandshakeError, process: &mut Process) -> Failure {
     let message = format!("{error}{}", last_lines(process).await);
-    Failure { class: Class::Revision, step: Step::Load, reason: error.reason(), message }
+    Failure { class: error.class(), step: Step::Load, reason: error.reason(), message }
 }
 
 /// What a text about a process ends with, if it printed anything.

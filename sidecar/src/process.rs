@@ -2,8 +2,12 @@
 //! started, reading what they print. Does I/O; knows nothing of plugins' calls.
 
 pub mod cleanup;
+mod disk_usage;
+mod exhaustion;
 mod exit;
+mod limits;
 mod output;
+mod overrun;
 mod program;
 mod reaper;
 pub mod sandbox;
@@ -13,8 +17,11 @@ pub mod stub;
 mod supervisor;
 mod verdict;
 
+pub use exhaustion::{Exhaustion, is_shortage};
 pub use exit::{Ended, Exit};
+pub use limits::ProcessLimits;
 pub(crate) use output::Flood;
+pub use overrun::Overrun;
 pub use reaper::Spawner;
 pub(crate) use session_processes::is_descendant;
 
@@ -33,7 +40,7 @@ use supervisor::{Rights, Supervisor};
 use tokio::{
     net::UnixStream,
     sync::{mpsc, watch},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time::{sleep, timeout},
 };
 use verdict::{Step, Verdict};
@@ -56,8 +63,8 @@ pub struct Launch {
     pub directory: PathBuf,
     /// All of the environment.
     pub environment: BTreeMap<String, String>,
-    /// Bytes of resident memory, children included.
-    pub memory: u64,
+    /// For it and all that it starts.
+    pub limits: ProcessLimits,
     pub confinement: Confinement,
     /// The socket of the plugin's context, in the directory; None where it has none.
     pub host_socket: Option<PathBuf>,
@@ -99,6 +106,7 @@ pub struct Process {
     ended: watch::Receiver<Option<Ended>>,
     tail: Arc<Tail>,
     readers: Vec<JoinHandle<()>>,
+    disk_watch: AbortHandle,
     supervisor: Option<Supervisor>,
 }
 
@@ -108,7 +116,15 @@ impl Process {
         let spawned = spawner.spawn(launch).await.map_err(SpawnError::Spawn)?;
         let tail = Arc::new(Tail::default());
         let readers = output::read(&launch.plugin, spawned.stdout, spawned.stderr, &tail).map_err(SpawnError::Spawn)?;
-        let mut process = Self { session: spawned.session, ended: spawned.ended, tail, readers, supervisor: None };
+        let disk_watch = disk_usage::watch(Arc::clone(&spawned.session), launch.directory.clone(), launch.limits);
+        let mut process = Self {
+            session: spawned.session,
+            ended: spawned.ended,
+            tail,
+            readers,
+            disk_watch: tokio::spawn(disk_watch).abort_handle(),
+            supervisor: None,
+        };
         match timeout(EXEC_TIMEOUT, process.executed(launch, &spawned.verdict)).await {
             Err(_) => Err(SpawnError::Slow),
             Ok(Err(cause)) => Err(SpawnError::Spawn(cause)),
@@ -167,7 +183,7 @@ impl Process {
         async move {
             let waited = ended.wait_for(Option::is_some).await.ok().and_then(|e| *e);
             // The reaper is gone only when the whole sidecar ends, and takes all processes with it.
-            waited.unwrap_or(Ended { exit: Exit::Signal(Signal::KILL.as_raw()), out_of_memory: None })
+            waited.unwrap_or(Ended { exit: Exit::Signal(Signal::KILL.as_raw()), overrun: None })
         }
     }
 
@@ -212,6 +228,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.session.kill();
         self.readers.iter().for_each(JoinHandle::abort);
+        self.disk_watch.abort();
     }
 }
 

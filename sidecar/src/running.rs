@@ -65,6 +65,12 @@ impl Running {
         &self.launched.process
     }
 
+    /// Says whose fault a failure of it is.
+    #[must_use]
+    pub fn judge(&self, failure: Failure) -> Failure {
+        self.launched.judge(failure)
+    }
+
     /// The last lines on stderr, as the end of a text.
     pub async fn last_lines(&mut self) -> String {
         last_lines(&mut self.launched.process).await
@@ -78,7 +84,7 @@ impl Running {
         if let Err(error) = answer {
             let text = self.explain(error, limits.initialize).await;
             let text = format!("plugin initialization failed: {text}");
-            return Err(Failure::revision(Step::Initialize, "InitializeFailed", text));
+            return Err(self.judge(Failure::revision(Step::Initialize, "InitializeFailed", text)));
         }
         instance.activate();
         self.phase = Phase::Initialized;
@@ -89,7 +95,7 @@ impl Running {
         let answer = self.instance().link().start(Instant::now() + limits.start).await;
         if let Err(error) = answer {
             let text = format!("plugin start failed: {}", self.explain(error, limits.start).await);
-            return Err(Failure::revision(Step::Start, "StartFailed", text));
+            return Err(self.judge(Failure::revision(Step::Start, "StartFailed", text)));
         }
         self.phase = Phase::Started;
         Ok(())

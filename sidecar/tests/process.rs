@@ -1,10 +1,13 @@
 //! Real processes through the real stub.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use rockstar_sidecar::process::{Ended, Exit, Launch, Process, SpawnError, Spawner, sandbox::Confinement};
+use rockstar_sidecar::process::{
+    Ended, Exit, Launch, Overrun, Process, ProcessLimits, SpawnError, Spawner, sandbox::Confinement,
+};
 use std::{path::Path, sync::LazyLock, time::Duration};
 
-const PLENTY: u64 = 1 << 30;
+const PLENTY: ProcessLimits =
+    ProcessLimits { memory: 1 << 30, threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 };
 
 fn spawner() -> &'static Spawner {
     static SPAWNER: LazyLock<Spawner> =
@@ -19,14 +22,18 @@ fn shell(script: &str) -> Launch {
         arguments: vec!["-c".into(), script.into()],
         directory: "/tmp".into(),
         environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
-        memory: PLENTY,
+        limits: PLENTY,
         confinement: Confinement::default(),
         host_socket: None,
     }
 }
 
+fn limited(script: &str, limits: ProcessLimits) -> Launch {
+    Launch { limits, ..shell(script) }
+}
+
 fn ended(exit: Exit) -> Ended {
-    Ended { exit, out_of_memory: None }
+    Ended { exit, overrun: None }
 }
 
 /// Waits, at most 10 s, until the process is no more.
@@ -125,6 +132,66 @@ async fn dropping_the_process_kills_it() {
 #[tokio::test]
 async fn too_much_memory_is_the_end() {
     let script = "x=$(head -c 200000000 /dev/zero | tr '\\0' x); sleep 1000";
-    let process = Process::start(spawner(), &Launch { memory: 50 << 20, ..shell(script) }).await.unwrap();
+    let process =
+        Process::start(spawner(), &limited(script, ProcessLimits { memory: 50 << 20, ..PLENTY })).await.unwrap();
     assert_eq!(process.ended().await.to_string(), "out of memory: more than 50 MiB resident");
+}
+
+/// The directory that a process with `data/` and `tmp/` starts in.
+fn private() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for inner in ["data", "tmp"] {
+        std::fs::create_dir(directory.path().join(inner)).unwrap();
+    }
+    directory
+}
+
+#[tokio::test]
+async fn what_fills_the_disk_is_ended_and_what_keeps_to_its_share_is_not() {
+    let limits = ProcessLimits { data: 2 << 20, tmp: 1 << 20, ..PLENTY };
+    let (data, tmp) = (Overrun::Data(2 << 20), Overrun::Temporary(1 << 20));
+    let many = "cd tmp; for d in 1 2 3 4 5 6 7 8; do for n in 1 2 3 4 5 6 7 8; do mkdir -p $d/$n/1/2/3/4; done; done";
+    let cases = [
+        ("head -c 4M /dev/urandom > data/a", data),
+        ("mkdir -p data/a/b; head -c 4M /dev/urandom > data/a/b/c", data),
+        ("head -c 2M /dev/urandom > tmp/a", tmp),
+        // It has no name any more, and is not closed.
+        ("exec 3> tmp/a; rm tmp/a; head -c 2M /dev/urandom >&3", tmp),
+        (many, tmp),
+    ];
+    for (script, overrun) in cases {
+        let directory = private();
+        let script = format!("{script}; sleep 1000");
+        let launch = Launch { directory: directory.path().into(), ..limited(&script, limits) };
+        let ended = Process::start(spawner(), &launch).await.unwrap().ended().await;
+        assert_eq!((ended.exit, ended.overrun), (Exit::Signal(9), Some(overrun)), "{script}");
+    }
+    let directory = private();
+    let script = "head -c 1500k /dev/urandom > data/a; head -c 700k /dev/urandom > tmp/a; sleep 3";
+    let launch = Launch { directory: directory.path().into(), ..limited(script, limits) };
+    assert_eq!(Process::start(spawner(), &launch).await.unwrap().ended().await, ended(Exit::Code(0)));
+}
+
+#[tokio::test]
+async fn what_starts_too_many_threads_is_ended_and_others_are_excused_for_it() {
+    let before = spawner().exhaustion();
+    let script = "n=0; while [ $n -lt 40 ]; do sleep 1000 & n=$((n + 1)); done; wait";
+    let launch = limited(script, ProcessLimits { threads: 30, ..PLENTY });
+    let ended = Process::start(spawner(), &launch).await.unwrap().ended().await;
+    assert_eq!((ended.exit, ended.overrun), (Exit::Signal(9), Some(Overrun::Threads(30))));
+    assert_eq!(ended.to_string(), "too many threads: more than 30 (limits.threads)");
+    assert!(before.has_happened(false));
+}
+
+#[tokio::test]
+async fn descriptors_are_bounded_for_each_process_and_for_all() {
+    let limits = ProcessLimits { descriptors: 40, ..PLENTY };
+    let mut process = Process::start(spawner(), &limited("ulimit -n >&2; ulimit -Hn >&2", limits)).await.unwrap();
+    assert_eq!(process.ended().await.exit, Exit::Code(0));
+    assert_eq!(process.last_lines().await, ["40", "40"]);
+    let script = "exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null; n=0; \
+                  while [ $n -lt 8 ]; do sleep 1000 & n=$((n + 1)); done; wait";
+    let ended = Process::start(spawner(), &limited(script, limits)).await.unwrap().ended().await;
+    assert_eq!(ended.overrun, Some(Overrun::Descriptors(40)));
+    assert_eq!(ended.to_string(), "too many open files: more than 40 descriptors (limits.descriptors)");
 }

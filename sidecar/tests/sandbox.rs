@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use rockstar_sidecar::process::{
-    Exit, Launch, Process, Spawner,
+    Exit, Launch, Process, ProcessLimits, Spawner,
     sandbox::{Confinement, Parts, Volume},
 };
 use std::{
@@ -62,7 +62,7 @@ impl Scene {
             arguments: arguments.iter().map(|&a| a.to_owned()).collect(),
             directory: self.directory.path().into(),
             environment: environment.map(|(key, value)| (key.to_owned(), value)).into(),
-            memory: 1 << 30,
+            limits: ProcessLimits { memory: 1 << 30, threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 },
             confinement: self.confinement.clone(),
             host_socket: None,
         };

@@ -1,9 +1,10 @@
 //! The handshake: connect to the plugin's socket, ask what it is, and check it against its manifest. Does I/O.
 
 use crate::{
+    failure::Class,
     link::{CallError, Link, PROTOCOL},
     peers::Peer,
-    process::{Ended, Process},
+    process::{Ended, Process, is_shortage},
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -30,6 +31,8 @@ pub enum HandshakeError {
     Ended(Ended),
     #[error("plugin did not listen on its socket within {}", duration::format(*.0))]
     NeverListened(Duration),
+    #[error("failed to connect to the plugin's socket: {0}")]
+    Exhausted(io::Error),
     #[error("plugin's socket is served by a process that is not the plugin's")]
     Foreign,
     #[error("plugin did not answer the handshake within {}", duration::format(*.0))]
@@ -46,10 +49,16 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     #[must_use]
+    pub const fn class(&self) -> Class {
+        if matches!(self, Self::Exhausted(_)) { Class::Environment } else { Class::Revision }
+    }
+
+    #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Ended(_) => "ExitedEarly",
             Self::NeverListened(_) | Self::NeverAnswered(_) => "HandshakeTimeout",
+            Self::Exhausted(_) => "ResourcesExhausted",
             Self::Foreign | Self::NoProtocol(_) | Self::WrongProtocol(_) => "HandshakeFailed",
             Self::MissingMethod(_) => "InterfaceNotImplemented",
             Self::Disagrees { .. } => "ManifestMismatch",
@@ -110,9 +119,13 @@ async fn connected(session: Pid, socket: &Path, deadline: Instant, limit: Durati
 /// A connection to a process of this session.
 async fn connect(session: Pid, socket: &Path) -> Result<UnixStream, HandshakeError> {
     loop {
-        let Ok(stream) = UnixStream::connect(socket).await else {
-            sleep(PAUSE).await;
-            continue;
+        let stream = match UnixStream::connect(socket).await {
+            Ok(stream) => stream,
+            Err(cause) if is_shortage(&cause) => return Err(HandshakeError::Exhausted(cause)),
+            Err(_) => {
+                sleep(PAUSE).await;
+                continue;
+            }
         };
         match Peer::of(&stream) {
             Ok(Peer::Session(other)) if other == session => return Ok(stream),

@@ -123,24 +123,24 @@ impl Manager {
         let mut work = plugin.lock().await;
         let Some(running) = work.running.as_mut().filter(|r| r.instance().generation() == generation) else { return };
         let last_lines = running.last_lines().await;
+        let message = format!("plugin process ended unexpectedly: {cause}{last_lines}");
+        let failure = running.judge(Failure::revision(Step::Grace, "CrashedInGracePeriod", message));
         if clear_interrupted(&plugin, &mut work) {
             return self.start_again(plugin, work).await;
         }
-        let message = format!("plugin process ended unexpectedly: {cause}{last_lines}");
-        tracing::error!(plugin = name, "Plugin {name} crashed: {}", bounded(&message, MAX_LOGGED));
-        plugin.down("Crashed", &message);
+        tracing::error!(plugin = name, "Plugin {name} crashed: {}", bounded(&failure.message, MAX_LOGGED));
+        plugin.down("Crashed", &failure.message);
         let (current, gives_up) = (plugin.current(), self.journal.gives_up());
         let fails = |id: &ProbationId| self.probations.lock().fail(*id, name, current.as_deref(), gives_up);
         match work.probation.filter(fails) {
             Some(id) => {
                 drop(work);
-                let failure = Failure::revision(Step::Grace, "CrashedInGracePeriod", message);
                 self.roll_back(id, &GroupFailure { plugin: name.to_owned(), failure }).await;
             }
             None => {
                 work.running = None;
                 work.watcher = None;
-                self.try_again(&plugin, &mut work, Class::Revision);
+                self.try_again(&plugin, &mut work, failure.class);
                 self.open(&plugin);
             }
         }

@@ -1,5 +1,6 @@
 //! How a process ended. Pure.
 
+use super::Overrun;
 use rustix::process::WaitStatus;
 use std::fmt;
 
@@ -13,8 +14,8 @@ pub enum Exit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
     pub exit: Exit,
-    /// Killed because its resident memory passed this limit, in bytes.
-    pub out_of_memory: Option<u64>,
+    /// It was killed for this.
+    pub overrun: Option<Overrun>,
 }
 
 impl Exit {
@@ -37,8 +38,8 @@ impl fmt::Display for Exit {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.out_of_memory {
-            Some(limit) => write!(f, "out of memory: more than {} MiB resident", limit >> 20),
+        match self.overrun {
+            Some(overrun) => overrun.fmt(f),
             None => self.exit.fmt(f),
         }
     }

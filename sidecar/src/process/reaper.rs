@@ -1,7 +1,10 @@
 //! The one permanent thread that starts and reaps all processes: a child is killed by the kernel when the thread that
-//! started it ends, and only one place may wait for children. It watches memory too, since it wakes anyway. Does I/O.
+//! started it ends, and only one place may wait for children. It watches what they take too, since it wakes anyway. Does I/O.
 
-use super::{Ended, Exit, Launch, cleanup::Cleanup, session::Session, session_processes as processes};
+use super::{
+    Ended, Exhaustion, Exit, Launch, ProcessLimits, cleanup::Cleanup, exhaustion::Starvings, session::Session,
+    session_processes as processes,
+};
 use parking_lot::Mutex;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
@@ -24,7 +27,7 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-/// How often memory is looked at, and orphans are reaped.
+/// How often is looked at what plugins take, and orphans are reaped.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
 /// How long killed processes have to vanish.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,6 +42,7 @@ pub struct Spawner {
     bell: Arc<OwnedFd>,
     stub: PathBuf,
     sessions: Sessions,
+    starvings: Starvings,
 }
 
 /// The sessions of which a process may live.
@@ -55,7 +59,7 @@ enum Order {
 struct Start {
     command: Command,
     plugin: String,
-    memory: u64,
+    limits: ProcessLimits,
     reply: oneshot::Sender<io::Result<Born>>,
 }
 
@@ -83,9 +87,18 @@ impl Spawner {
         let sessions = Sessions::default();
         let (children, known) = (HashMap::new(), Arc::clone(&sessions));
         let cleanup = Cleanup::start(&stub).map_err(warn).ok();
-        let reaper = Reaper { inbox, bell: Arc::clone(&bell), children, sessions: known, cleanup };
+        let starvings = Starvings::default();
+        let bell_of_reaper = Arc::clone(&bell);
+        let reaper =
+            Reaper { inbox, bell: bell_of_reaper, children, sessions: known, cleanup, starvings: starvings.clone() };
         std::thread::Builder::new().name("reaper".into()).spawn(move || reaper.run())?;
-        Ok(Self { orders, bell, stub, sessions })
+        Ok(Self { orders, bell, stub, sessions, starvings })
+    }
+
+    /// Notes what has run out so far.
+    #[must_use]
+    pub fn exhaustion(&self) -> Exhaustion {
+        Exhaustion::begin(&self.starvings)
     }
 
     pub(super) async fn spawn(&self, launch: &Launch) -> io::Result<Spawned> {
@@ -95,7 +108,7 @@ impl Spawner {
         self.order(Order::Start(Box::new(Start {
             command: self.command(launch, theirs.into())?,
             plugin: launch.plugin.clone(),
-            memory: launch.memory,
+            limits: launch.limits,
             reply,
         })))?;
         let Born { mut child, session, ended } = born.await.map_err(|_| gone())??;
@@ -130,6 +143,7 @@ impl Spawner {
         command
             .arg(super::stub::NAME)
             .arg(std::process::id().to_string())
+            .arg(launch.limits.descriptors.to_string())
             .arg(serde_json::to_string(&launch.confinement)?)
             .arg(&launch.program)
             .args(&launch.arguments)
@@ -171,12 +185,12 @@ struct Reaper {
     children: HashMap<Pid, Child>,
     sessions: Sessions,
     cleanup: Option<Cleanup>,
+    starvings: Starvings,
 }
 
 struct Child {
     session: Arc<Session>,
-    memory: u64,
-    killed_for_memory: bool,
+    limits: ProcessLimits,
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -187,7 +201,7 @@ impl Reaper {
         }
         while self.take_orders() {
             self.reap();
-            self.watch_memory();
+            self.watch_usage();
             self.sleep();
         }
         self.end();
@@ -221,7 +235,7 @@ impl Reaper {
         }
     }
 
-    fn start(&mut self, Start { mut command, plugin, memory, reply }: Start) {
+    fn start(&mut self, Start { mut command, plugin, limits, reply }: Start) {
         // Held meanwhile: nobody may ask about a session that began and is not noted yet.
         let mut sessions = self.sessions.lock();
         let born = command.spawn().map(|child| {
@@ -229,8 +243,7 @@ impl Reaper {
             let pid = Pid::from_child(&child);
             let session = Arc::new(Session::new(plugin, pid));
             sessions.insert(pid, Arc::clone(&session));
-            let noted = Child { session: Arc::clone(&session), memory, killed_for_memory: false, ended: sender };
-            self.children.insert(pid, noted);
+            self.children.insert(pid, Child { session: Arc::clone(&session), limits, ended: sender });
             Born { child, session, ended }
         });
         drop(sessions);
@@ -251,8 +264,7 @@ impl Reaper {
             // Others are orphans of plugins, ours by the subreaper's duty.
             if let Some(child) = self.children.remove(&pid) {
                 child.session.set_reaped();
-                let out_of_memory = child.killed_for_memory.then_some(child.memory);
-                child.ended.send_replace(Some(Ended { exit, out_of_memory }));
+                child.ended.send_replace(Some(Ended { exit, overrun: child.session.overrun() }));
             }
         }
         if self.children.len() < before {
@@ -277,17 +289,18 @@ impl Reaper {
         }
     }
 
-    fn watch_memory(&mut self) {
+    fn watch_usage(&self) {
         if self.children.is_empty() {
             return;
         }
-        let residents = processes::residents(&self.children.keys().copied().collect::<HashSet<_>>());
-        for (session, resident) in residents {
-            let Some(child) = self.children.get_mut(&session) else { continue };
-            if resident > child.memory {
-                child.killed_for_memory = true;
-                child.session.kill();
+        let usages = processes::usages(&self.children.keys().copied().collect::<HashSet<_>>());
+        for (session, usage) in usages {
+            let Some(child) = self.children.get(&session) else { continue };
+            let Some(overrun) = child.limits.passed(&usage) else { continue };
+            if overrun.starves_others() && child.session.overrun().is_none() {
+                self.starvings.add();
             }
+            child.session.end_for(overrun);
         }
     }
 

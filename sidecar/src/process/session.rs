@@ -1,13 +1,13 @@
 //! One plugin's processes: a session, which is one process group, since none of them may leave either. The kernel signals a
 //! group at once, also those that are being forked; it is signalled until nobody is in it. Does I/O; no call blocks.
 
-use super::session_processes as processes;
+use super::{Overrun, session_processes as processes};
 use parking_lot::Mutex;
 use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal},
 };
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, sync::OnceLock};
 
 #[derive(Debug)]
 pub(super) struct Session {
@@ -16,6 +16,8 @@ pub(super) struct Session {
     /// Readable when the first process has ended.
     life: Option<OwnedFd>,
     state: Mutex<State>,
+    /// Why it was ended, where that is why.
+    overrun: OnceLock<Overrun>,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +32,7 @@ impl Session {
     /// Of a child that is about to begin it.
     pub(super) fn new(plugin: String, leader: Pid) -> Self {
         let life = pidfd_open(leader, PidfdFlags::empty()).ok();
-        Self { plugin, leader, life, state: Mutex::default() }
+        Self { plugin, leader, life, state: Mutex::default(), overrun: OnceLock::new() }
     }
 
     pub(super) fn plugin(&self) -> &str {
@@ -75,6 +77,16 @@ impl Session {
         let members = processes::kill_members(self.leader);
         state.gone = state.reaped && group == Err(Errno::SRCH) && members == 0;
         state.gone
+    }
+
+    /// Kills all processes for what they took.
+    pub(super) fn end_for(&self, overrun: Overrun) {
+        self.overrun.get_or_init(|| overrun);
+        self.kill();
+    }
+
+    pub(super) fn overrun(&self) -> Option<Overrun> {
+        self.overrun.get().copied()
     }
 
     /// Resident bytes of all processes.

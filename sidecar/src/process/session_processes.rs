@@ -3,8 +3,14 @@
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Path, PathBuf},
 };
+
+/// What the kernel puts after the name of a file that has none any more.
+const REMOVED: &[u8] = b" (deleted)";
 
 /// How far a process's parents are followed.
 const MAX_DEPTH: usize = 4096;
@@ -16,6 +22,24 @@ struct Stat {
     /// None where its leader is outside of our namespace of process ids.
     session: Option<Pid>,
     zombie: bool,
+    threads: u64,
+}
+
+/// What the processes of a session have together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Bytes.
+    pub(super) resident: u64,
+    pub(super) threads: u64,
+    pub(super) descriptors: u64,
+}
+
+/// A file without a name that a process holds open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RemovedFile {
+    /// Where it was.
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
 }
 
 /// Kills the processes of a session one by one; gives how many were left.
@@ -50,20 +74,58 @@ pub(crate) fn is_descendant(process: Pid) -> bool {
 
 /// Resident bytes of one session.
 pub(super) fn resident(session: Pid) -> u64 {
-    residents(&HashSet::from([session])).get(&session).copied().unwrap_or_default()
+    usages(&HashSet::from([session])).get(&session).copied().unwrap_or_default().resident
 }
 
-/// Resident bytes by session. Looks only at our own descendants, where the kernel lists children.
-pub(super) fn residents(sessions: &HashSet<Pid>) -> HashMap<Pid, u64> {
+/// What each session has. Looks only at our own descendants, where the kernel lists children.
+pub(super) fn usages(sessions: &HashSet<Pid>) -> HashMap<Pid, Usage> {
     let page = rustix::param::page_size() as u64;
-    let candidates = descendants().unwrap_or_else(|| all().map(|p| p.pid).collect());
-    let mut sums = HashMap::new();
-    for process in candidates.into_iter().filter_map(stat) {
+    let mut sums: HashMap<Pid, Usage> = HashMap::new();
+    for process in candidates() {
         if let Some(session) = process.session.filter(|s| sessions.contains(s)) {
-            *sums.entry(session).or_default() += resident_pages(process.pid) * page;
+            let sum = sums.entry(session).or_default();
+            sum.resident += resident_pages(process.pid) * page;
+            sum.threads += process.threads;
+            sum.descriptors += descriptors(process.pid);
         }
     }
     sums
+}
+
+/// Files below a directory that processes of a session have removed and hold open.
+pub(super) fn removed_files(session: Pid, directory: &Path) -> Vec<RemovedFile> {
+    let mut known = HashSet::new();
+    let members = candidates().into_iter().filter(|process| process.session == Some(session));
+    let links = members.flat_map(|process| fs::read_dir(descriptor_directory(process.pid)).into_iter().flatten());
+    let files = links.flatten().filter_map(|link| {
+        let name = fs::read_link(link.path()).ok()?;
+        let path = name.as_os_str().as_bytes().strip_suffix(REMOVED)?;
+        let path = Path::new(OsStr::from_bytes(path)).to_owned();
+        let metadata = path.starts_with(directory).then(|| fs::metadata(link.path()).ok()).flatten()?;
+        let is_new = metadata.is_file() && metadata.nlink() == 0 && known.insert((metadata.dev(), metadata.ino()));
+        is_new.then(|| RemovedFile { path, bytes: metadata.blocks() * 512 })
+    });
+    files.collect()
+}
+
+fn candidates() -> Vec<Stat> {
+    match descendants() {
+        Some(pids) => pids.into_iter().filter_map(stat).collect(),
+        None => all().collect(),
+    }
+}
+
+fn descriptor_directory(pid: Pid) -> String {
+    format!("/proc/{}/fd", pid.as_raw_nonzero())
+}
+
+fn descriptors(pid: Pid) -> u64 {
+    let directory = descriptor_directory(pid);
+    match fs::metadata(&directory).map_or(0, |metadata| metadata.len()) {
+        // Before Linux 6.2 the kernel does not say.
+        0 => fs::read_dir(&directory).map_or(0, |open| open.count() as u64),
+        count => count,
+    }
 }
 
 fn all() -> impl Iterator<Item = Stat> {
@@ -75,13 +137,14 @@ fn stat(pid: Pid) -> Option<Stat> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat", pid = pid.as_raw_nonzero())).ok()?)
 }
 
-/// `pid (name) state ppid pgrp session …`; the name may hold anything, parentheses included.
+/// `pid (name) state ppid pgrp session …`, the 20th its threads; the name may hold anything, parentheses included.
 fn parse(own: Pid, line: &str) -> Option<Stat> {
     let mut fields = line.rsplit_once(')')?.1.split_ascii_whitespace();
     let zombie = matches!(fields.next()?, "Z" | "X");
     let parent = pid(fields.next()?);
     let session = pid(fields.nth(1)?);
-    Some(Stat { pid: own, parent, session, zombie })
+    let threads = fields.nth(13).and_then(|number| number.parse().ok()).unwrap_or_default();
+    Some(Stat { pid: own, parent, session, zombie, threads })
 }
 
 fn pid(text: &str) -> Option<Pid> {
@@ -121,22 +184,23 @@ mod tests {
     #[test]
     fn reads_the_session_whatever_the_name() {
         let own = Pid::from_raw(7).unwrap();
-        let stat = parse(own, "7 (a) b (c) S 1 5 3 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, parent: Pid::from_raw(1), session: Pid::from_raw(3), zombie: false });
+        let stat = parse(own, "7 (a) b (c) S 1 5 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 77").unwrap();
+        let (parent, session) = (Pid::from_raw(1), Pid::from_raw(3));
+        assert_eq!(stat, Stat { pid: own, parent, session, zombie: false, threads: 9 });
     }
 
     #[test]
     fn a_session_from_outside_has_no_id_here() {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (sh) S 0 0 0 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, parent: None, session: None, zombie: false });
+        assert_eq!(stat, Stat { pid: own, parent: None, session: None, zombie: false, threads: 0 });
     }
 
     #[test]
     fn a_process_that_is_ending_has_no_session() {
         let own = Pid::from_raw(7).unwrap();
         let stat = parse(own, "7 (sh) X 0 -1 -1 0 -1 4194560").unwrap();
-        assert_eq!(stat, Stat { pid: own, parent: None, session: None, zombie: true });
+        assert_eq!(stat, Stat { pid: own, parent: None, session: None, zombie: true, threads: 0 });
     }
 
     #[test]
@@ -144,5 +208,10 @@ mod tests {
         let own = rustix::process::getpid();
         assert!(all().any(|p| p.pid == own));
         assert!(resident_pages(own) > 0);
+        assert!(stat(own).unwrap().threads > 0);
+        let before = descriptors(own);
+        let held: Vec<_> = (0..100).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        assert!(descriptors(own) >= before + 50, "{before}");
+        drop(held);
     }
 }
