@@ -122,7 +122,7 @@ app_url() {
 condition() {
   k get plugin "$1" -o json | jq -r --arg type "$2" '.metadata.generation as $now
     | .status.conditions[]? | select(.type == $type)
-    | if .observedGeneration == $now then "\(.status) \(.reason): \(.message)" else "(of an older generation) \(.status)" end'
+    | if .observedGeneration == $now then "\(.status) \(.reason): \(.message)" else "(of an older generation)" end'
 }
 
 without_condition() { condition "$1" "$2" | grep '^True' || echo none; }
