@@ -14,6 +14,11 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Measure everything and print the result.
     Run(RunArgs),
+    /// Kill a plugin's process again and again, and print what the sidecar holds.
+    Kills {
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+    },
     /// Become another program that ends with its parent.
     #[command(hide = true)]
     Become {

@@ -5,6 +5,7 @@ mod args;
 mod chain;
 mod child;
 mod footprint;
+mod kills;
 mod load;
 mod message;
 mod raw;
@@ -21,6 +22,7 @@ use std::{fs, path::Path};
 async fn main() -> Result<()> {
     match Args::parse().command {
         Command::Run(args) => run(&args).await,
+        Command::Kills { count } => kills::run(&sidecar::beside(sidecar::PLUGIN)?, count).await,
         Command::Become { parent, command } => child::become_program(parent, &command),
         Command::Leaf { socket } => raw::leaf::serve(&socket).await,
         Command::Relay { socket, plugin } => raw::relay::serve(&socket, &plugin).await,

@@ -23,7 +23,7 @@ pub(crate) struct Sidecar {
     child: Child,
     pub(crate) socket: PathBuf,
     pub(crate) started_in: Duration,
-    _files: TempDir,
+    files: TempDir,
 }
 
 impl Sidecar {
@@ -42,12 +42,19 @@ impl Sidecar {
             socket.as_os_str(),
             "--data-dir".as_ref(),
             files.path().join("data").as_os_str(),
+            "--run-dir".as_ref(),
+            files.path().join("run").as_os_str(),
             "--admin".as_ref(),
             admin.as_ref(),
             "--strict".as_ref(),
         ])?;
         ready(&admin, started + LIMIT).await?;
-        Ok(Self { child, socket, started_in: started.elapsed(), _files: files })
+        Ok(Self { child, socket, started_in: started.elapsed(), files })
+    }
+
+    /// Where the directories of plugins' processes are.
+    pub(crate) fn run_directory(&self) -> PathBuf {
+        self.files.path().join("run")
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -70,7 +77,9 @@ fn configuration(files: &Path, plugin: Option<&Path>) -> Result<String> {
         fs::create_dir(&directory)?;
         fs::copy(program, directory.join(PLUGIN)).with_context(|| format!("cannot copy {}", program.display()))?;
         fs::write(directory.join("plugin.json"), manifest().to_string())?;
-        entries.push(json!({"name": PLUGIN, "path": directory}));
+        entries.push(
+            json!({"name": PLUGIN, "path": directory, "crash_budget": {"max_crashes": 1_000_000, "window": "1ms"}}),
+        );
     }
     Ok(json!({"plugins": {"enabled": true, "plugins": entries}}).to_string())
 }
