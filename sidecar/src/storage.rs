@@ -21,7 +21,7 @@ pub enum StorageError {
     NotFound(String),
     #[error("the storage did not answer within {}s", DEADLINE.as_secs())]
     Timeout,
-    #[error("the plugin's storage is full: it may have {} MiB (limits.storage)", MAX_BYTES >> 20)]
+    #[error("the plugin's storage is full: it may have {} MiB", MAX_BYTES >> 20)]
     Full,
     #[error("the keys of the plugin's storage have more than the {MAX_KEYS} bytes that fit into a list")]
     ManyKeys,
@@ -128,7 +128,7 @@ mod tests {
             storage.set("p", &n.to_string(), value(each)).await.unwrap();
         }
         let full = storage.set("p", "99", Bytes::new()).await.unwrap_err();
-        assert_eq!(full.to_string(), "the plugin's storage is full: it may have 64 MiB (limits.storage)");
+        assert_eq!(full.to_string(), "the plugin's storage is full: it may have 64 MiB");
         storage.set("p", "10", value(each)).await.unwrap();
         assert_eq!(storage.set("p", "10", value(each + 1)).await, Err(StorageError::Full));
         storage.set("q", "k", Bytes::new()).await.unwrap();

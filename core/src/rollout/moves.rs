@@ -34,6 +34,8 @@ struct Step {
     trials: Vec<String>,
     /// It would leave a condemned revision, and the policy says to halt.
     halted: bool,
+    /// Something that is not stable is there also once all that goes back, or leaves in this step, is gone.
+    holds: bool,
 }
 
 /// The way from one set to the target.
@@ -41,8 +43,6 @@ struct Step {
 struct Route {
     base: Arc<Set>,
     steps: Vec<Step>,
-    /// Something that is not stable is left once all that goes back has done so.
-    holds: bool,
 }
 
 /// Why an instance may or may not take a step.
@@ -311,13 +311,16 @@ impl<'a> Mover<'a> {
             base = self.completed(base);
         }
         let groups = change_groups(&base, &self.target, &self.input.requires);
-        let steps: Vec<_> = groups.into_iter().map(|members| self.step(members, &base)).collect();
+        let mut steps: Vec<_> = groups.into_iter().map(|members| self.step(members, &base)).collect();
         let going_back = steps.iter().filter(|step| step.goes_back()).flat_map(|step| step.members.iter().cloned());
-        let left = replaced(&base, &going_back.collect::<Vec<_>>(), &self.target);
+        let without = replaced(&base, &going_back.collect::<Vec<_>>(), &self.target);
         let is_stable =
-            |(plugin, revision)| self.state.stable.as_ref().and_then(|set| set.get(plugin)) == Some(revision);
-        let holds = !left.iter().all(is_stable);
-        Route { base: Arc::new(base), steps, holds }
+            |plugin: &str, revision| self.state.stable.as_ref().and_then(|set| set.get(plugin)) == Some(revision);
+        for step in &mut steps {
+            let leaves = |plugin: &String| step.members.contains(plugin) && !self.target.contains_key(plugin);
+            step.holds = without.iter().any(|(plugin, revision)| !is_stable(plugin, revision) && !leaves(plugin));
+        }
+        Route { base: Arc::new(base), steps }
     }
 
     /// Nothing of the stable set may be missing, whatever it has of other revisions.
@@ -335,7 +338,7 @@ impl<'a> Mover<'a> {
         let trials: Vec<_> = members.iter().filter(|p| self.state.trials.contains_key(*p)).cloned().collect();
         let condemned = |p: &String| self.state.failed.get(p).is_some_and(|f| base.get(p) == Some(&f.revision));
         let halt = self.input.policy.on_failure == OnFailure::Halt;
-        Step { halted: halt && trials.is_empty() && members.iter().any(condemned), members, trials }
+        Step { halted: halt && trials.is_empty() && members.iter().any(condemned), members, trials, holds: false }
     }
 
     fn hindered(&self, view: &View<'_>) -> Option<i64> {
@@ -395,7 +398,7 @@ impl<'a> Mover<'a> {
         let mut open = Vec::new();
         let mut suspected = self.has_unproven_suspect(view);
         for (index, step) in candidate.route.steps.iter().enumerate() {
-            match self.gate(view, &candidate.route, step) {
+            match self.gate(view, step) {
                 // One of them is the culprit: each is tried alone.
                 Gate::Open if self.is_suspect(step) && !self.holds_trials(view, step) && suspected => {}
                 Gate::Open => {
@@ -434,7 +437,7 @@ impl<'a> Mover<'a> {
         })
     }
 
-    fn gate(&self, view: &View<'_>, route: &Route, step: &Step) -> Gate {
+    fn gate(&self, view: &View<'_>, step: &Step) -> Gate {
         if step.trials.is_empty() {
             return if step.halted { Gate::Shut } else { Gate::Open };
         }
@@ -442,7 +445,7 @@ impl<'a> Mover<'a> {
             return Gate::Shut;
         }
         // One that never came to run what it was told takes up nothing else, nor one that goes back to what is stable.
-        let holder = route.holds && self.holding[view.serving] || self.holds_trials(view, step);
+        let holder = step.holds && self.holding[view.serving] || self.holds_trials(view, step);
         if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
             return Gate::Held;
         }

@@ -18,7 +18,7 @@ use rockstar_sidecar::{
     manager::{
         Allowed, Applied, Desired, GroupOutcome, GroupResult, Newcomers, OVERTAKEN, Unknown, Verdict, WITHDRAWN,
         budget::Restart,
-        probation::{self, ProbationId, Probations, Rejoined, Standing, Surroundings},
+        probation::{self, ProbationId, Probations, Standing, Surroundings},
         rollback::{self, Exclusion, GroupFailure, Return},
         transition::{self, Fate, Member, Move, Transition},
     },
@@ -564,8 +564,9 @@ impl Sidecar {
         self.happened.push(Happened::Failed { revision: revision_of(target).to_owned(), shared: false });
     }
 
-    fn go_back(&mut self, group: Vec<Return>, failed: &GroupFailure, now: i64, nature: &Nature) {
+    fn go_back(&mut self, mut group: Vec<Return>, failed: &GroupFailure, now: i64, nature: &Nature) {
         self.note_end(&rollback::targets(&group), failed, now);
+        self.renew(&mut group, now);
         for way in group {
             self.restore(way, failed, now, nature);
         }
@@ -577,7 +578,11 @@ impl Sidecar {
             return self.process().set_aside(&way.plugin, failed.exclude_partner(&way.plugin));
         };
         if way.kept {
-            return self.serve_on(&way.plugin, &previous, way.rejoins, now);
+            self.rejoin(&way.plugin, &previous, way.rejoins, now);
+            if way.rejoins.is_some() && self.process().slot(&way.plugin).probation.is_none() {
+                self.note_outlived(&way.plugin);
+            }
+            return;
         }
         match self.bring_up(&previous, nature) {
             Ok(()) => {
@@ -595,38 +600,25 @@ impl Sidecar {
         }
     }
 
-    fn serve_on(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) {
+    /// Puts a version that was on probation with others on probation with them again. True: it is.
+    fn rejoin(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) -> bool {
+        let moment = self.moment(now);
         let process = self.process();
         let probation = rejoins.filter(|id| process.probations.is_open(*id));
         process.slot(name).probation = probation;
-        match probation {
-            Some(id) => drop(self.note_rejoined(id, previous, now)),
-            None if rejoins.is_some() => self.note_outlived(name),
-            None => {}
-        }
+        let Some(id) = probation.filter(|_| !previous.stable) else { return false };
+        let partners = process.probations.plugins(id);
+        self.disk.ledger.rejoins(previous, &partners, moment);
+        true
     }
 
-    /// Puts a version that left a probation on probation again. True: it is.
-    fn rejoin(&mut self, name: &str, previous: &Target, rejoins: Option<ProbationId>, now: i64) -> bool {
+    /// Begins a probation of what comes back after its own was over.
+    fn renew(&mut self, group: &mut [Return], now: i64) {
         let process = self.process();
-        let stable = process.fallback.get(name).cloned();
-        let rejoined = process.probations.rejoin(rejoins, previous, stable.as_ref());
-        process.slot(name).probation = rejoined.map(|rejoined| rejoined.id);
-        let Some(Rejoined { id, begins }) = rejoined else { return false };
-        if begins {
-            let at = now + milliseconds(previous.assignment.policies.reload.grace_period);
-            process.ends.push(GraceEnd { at, id, closed: None });
-        }
-        self.note_rejoined(id, previous, now)
-    }
-
-    fn note_rejoined(&mut self, id: ProbationId, target: &Target, now: i64) -> bool {
-        let moment = self.moment(now);
-        if !target.stable {
-            let partners = self.process().probations.plugins(id);
-            self.disk.ledger.rejoins(target, &partners, moment);
-        }
-        !target.stable
+        let Some(id) = process.probations.renew(group, &process.fallback) else { return };
+        let again = group.iter().filter(|way| way.rejoins == Some(id)).filter_map(|way| way.previous.as_ref());
+        let grace = again.map(|target| target.assignment.policies.reload.grace_period).max().unwrap_or_default();
+        process.ends.push(GraceEnd { at: now + milliseconds(grace), id, closed: None });
     }
 
     fn applied(&mut self, now: i64) {

@@ -4,7 +4,7 @@ use super::{
     Manager,
     crash::Event,
     plugin::{Plugin, Work},
-    probation::{ProbationId, Rejoined},
+    probation::ProbationId,
     rollback::{self, GroupFailure, Return},
     serve::Entry,
 };
@@ -14,7 +14,7 @@ use crate::{
     target::Target,
 };
 use rockstar_core::assignment::Queue;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 /// One member of a group that goes back.
@@ -38,11 +38,15 @@ impl Manager {
         for member in group.iter_mut().rev() {
             self.discard(member).await;
         }
+        let renewed = self.begin_anew(&mut group);
         let mut entries = Vec::new();
         for member in group {
             entries.extend(self.restore(member, failed).await);
         }
         self.enter(entries).await;
+        if let Some((id, grace)) = renewed {
+            self.events.send(Event::GraceOver { id, until: Instant::now() + grace }).await.ok();
+        }
     }
 
     /// On disk and in the log, before anything else is done about it.
@@ -98,7 +102,7 @@ impl Manager {
             Ok(running) => {
                 tracing::info!("Previous version restored successfully");
                 plugin.slot().record.threshold.rearm();
-                let on_trial = self.rejoin(&mut member, &previous).await;
+                let on_trial = self.rejoin(&mut member, &previous);
                 Some(Entry { plugin, work: member.work, running: Some(running), target: previous, on_trial })
             }
             Err(second) => {
@@ -108,7 +112,7 @@ impl Manager {
                 plugin.down(second.reason, &text);
                 plugin.set_current(Some(previous.clone()));
                 self.note_missing(&plugin);
-                self.rejoin(&mut member, &previous).await;
+                self.rejoin(&mut member, &previous);
                 self.try_again(&plugin, &mut member.work, second.class);
                 self.open(&plugin);
                 None
@@ -116,33 +120,33 @@ impl Manager {
         }
     }
 
-    /// Puts a version that left a probation on probation again, with the others of that one if it still lasts. True: it is.
-    async fn rejoin(&self, member: &mut Returning, previous: &Target) -> bool {
-        let stable = self.fallback.lock().get(member.plugin.name()).cloned();
-        let rejoined = self.probations.lock().rejoin(member.way.rejoins, previous, stable.as_ref());
-        member.work.probation = rejoined.map(|rejoined| rejoined.id);
-        let Some(Rejoined { id, begins }) = rejoined else { return false };
-        if begins {
-            let until = Instant::now() + previous.assignment.policies.reload.grace_period;
-            self.events.send(Event::GraceOver { id, until }).await.ok();
-        }
-        self.note_rejoined(id, previous)
+    /// Puts a version that was on probation with others on probation with them again. True: it is.
+    fn rejoin(&self, member: &mut Returning, previous: &Target) -> bool {
+        let (id, probations) = (member.way.rejoins, self.probations.lock());
+        member.work.probation = id.filter(|id| probations.is_open(*id));
+        let Some(id) = member.work.probation.filter(|_| !previous.stable) else { return false };
+        let partners = probations.plugins(id);
+        drop(probations);
+        self.journal.rejoins(previous, &partners);
+        true
     }
 
-    fn note_rejoined(&self, id: ProbationId, target: &Target) -> bool {
-        if !target.stable {
-            let partners = self.probations.lock().plugins(id);
-            self.journal.rejoins(target, &partners);
-        }
-        !target.stable
+    /// Begins a probation of what comes back after its own was over, and says how long it lasts.
+    fn begin_anew(&self, group: &mut [Returning]) -> Option<(ProbationId, Duration)> {
+        let stable = self.fallback.lock().clone();
+        let mut ways: Vec<Return> = group.iter().map(|member| member.way.clone()).collect();
+        let id = self.probations.lock().renew(&mut ways, &stable)?;
+        let again = ways.iter().filter(|way| way.rejoins == Some(id)).filter_map(|way| way.previous.as_ref());
+        let grace = again.map(|target| target.assignment.policies.reload.grace_period).max()?;
+        group.iter_mut().zip(ways).for_each(|(member, way)| member.way = way);
+        Some((id, grace))
     }
 
     /// It was never stopped: calls go on as before.
     fn keep(&self, mut member: Returning, failed: &GroupFailure) {
         let previous = member.way.previous.take();
-        member.work.probation = member.way.rejoins.filter(|id| self.probations.lock().is_open(*id));
-        if let Some((id, previous)) = member.work.probation.zip(previous.as_ref()) {
-            self.note_rejoined(id, previous);
+        if let Some(previous) = &previous {
+            self.rejoin(&mut member, previous);
         }
         // Its grace period ended while it was about to move: nobody else could tell.
         if member.way.rejoins.is_some() && member.work.probation.is_none() {

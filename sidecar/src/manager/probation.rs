@@ -45,14 +45,6 @@ enum Stage {
     Closed,
 }
 
-/// The probation of a version that comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rejoined {
-    pub id: ProbationId,
-    /// It is the version's own, and begins now.
-    pub begins: bool,
-}
-
 /// Where a plugin of a probation stands now.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -125,17 +117,22 @@ impl Probations {
         self.insert(vec![Member { base: None, ..member }], BTreeSet::new())
     }
 
-    /// Puts a version that was stopped in the probation `base` on probation again: on one of its own if that is over, since it
-    /// was not there to outlive it. It would go back to `stable`.
-    pub fn rejoin(&mut self, base: Option<ProbationId>, target: &Target, stable: Option<&Target>) -> Option<Rejoined> {
-        let id = base?;
-        if self.is_open(id) {
-            return Some(Rejoined { id, begins: false });
-        }
-        let (plugin, target, previous) =
-            (target.name().to_owned(), Some(target).filter(|t| !t.stable)?, stable.cloned());
-        let member = Member { plugin, target: Some(target.clone()), previous, base: None };
-        Some(Rejoined { id: self.open_alone(member), begins: true })
+    /// Begins a probation of those versions of a group that come back after the one that they left was over: they were not
+    /// there to outlive it. They would go back to what is `stable`.
+    pub fn renew(&mut self, group: &mut [Return], stable: &BTreeMap<String, Target>) -> Option<ProbationId> {
+        let members: Vec<_> = group.iter().filter_map(|way| self.renewed(way, stable)).collect();
+        let plugins: Vec<_> = members.iter().map(|member| member.plugin.clone()).collect();
+        let id = (!members.is_empty()).then(|| self.insert(members, BTreeSet::new()))?;
+        let again = group.iter_mut().filter(|way| plugins.contains(&way.plugin));
+        again.for_each(|way| way.rejoins = Some(id));
+        Some(id)
+    }
+
+    fn renewed(&self, way: &Return, stable: &BTreeMap<String, Target>) -> Option<Member> {
+        way.rejoins.filter(|id| !way.kept && !self.is_open(*id))?;
+        let target = way.previous.clone().filter(|previous| !previous.stable)?;
+        let previous = stable.get(&way.plugin).cloned();
+        Some(Member { plugin: way.plugin.clone(), target: Some(target), previous, base: None })
     }
 
     fn insert(&mut self, members: Vec<Member>, bases: BTreeSet<ProbationId>) -> ProbationId {
@@ -491,14 +488,23 @@ mod tests {
         let top = instance.moves(&[("b-2", "b-3")]);
         instance.ends(base);
         assert_eq!(instance.rolls_back(top), alone(&["b-3 b-2"]));
-        let own = instance.probations.rejoin(Some(base), &target("b-2"), Some(&stable("b-1"))).unwrap();
-        assert!(own.begins && instance.probations.plugins(own.id) == ["b"], "it was not there to outlive it");
-        let again = instance.probations.rejoin(Some(own.id), &target("b-2"), None);
-        assert_eq!(again, Some(Rejoined { begins: false, ..own }));
-        assert_eq!(instance.probations.rejoin(Some(base), &stable("b-2"), None), None);
-        assert_eq!(instance.probations.rejoin(None, &target("b-2"), None), None, "it was proven when it left");
-        instance.standing.insert("b".into(), Standing { probation: Some(own.id), current: Some(target("b-2")) });
-        assert_eq!(instance.rolls_back(own.id), alone(&["b-2 b-1"]));
+    }
+
+    #[test]
+    fn what_comes_back_after_its_probation_was_over_is_on_a_new_one_together() {
+        let mut instance = Instance::default();
+        let base = instance.moves(&[("", "a-2"), ("b-1", "b-2")]);
+        let top = instance.moves(&[("a-2", "a-3"), ("b-2", "b-3")]);
+        instance.ends(base);
+        let standing = instance.standing.clone();
+        let mut back = instance.probations.roll_back(top, &standing, &Surroundings::default());
+        let stable = BTreeMap::from([("b".to_owned(), stable("b-1"))]);
+        let id = instance.probations.renew(&mut back, &stable).unwrap();
+        assert!(back.iter().all(|way| way.rejoins == Some(id)), "they were not there to outlive the first");
+        for way in back {
+            instance.standing.insert(way.plugin, Standing { probation: Some(id), current: way.previous });
+        }
+        assert_eq!(instance.rolls_back(id), alone(&["a-2 ", "b-2 b-1"]));
     }
 
     #[test]

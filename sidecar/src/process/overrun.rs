@@ -5,13 +5,13 @@
 pub enum Overrun {
     #[error("out of memory: more than {} MiB resident", .0 >> 20)]
     Memory(u64),
-    #[error("too many threads: more than {0} (limits.threads)")]
+    #[error("too many threads: more than {0}")]
     Threads(u64),
-    #[error("too many open files: more than {0} descriptors (limits.descriptors)")]
+    #[error("too many open files: more than {0} descriptors")]
     Descriptors(u64),
-    #[error("data/ is too large: more than {0} bytes (limits.data)")]
+    #[error("data/ is too large: more than {0} bytes")]
     Data(u64),
-    #[error("tmp/ is too large: more than {0} bytes (limits.tmp)")]
+    #[error("tmp/ is too large: more than {0} bytes")]
     Temporary(u64),
 }
 

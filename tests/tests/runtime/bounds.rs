@@ -148,7 +148,7 @@ async fn the_cache_and_the_storage_are_bounded() {
     assert_eq!(greed.tries("cache 30000 0").await, "30000 taken");
     assert_eq!(greed.tries("cache 20 4000000").await, "20 taken");
     let outcome = greed.tries("store 100 3900000").await;
-    assert_eq!(outcome, "17 taken: the plugin's storage is full: it may have 64 MiB (limits.storage)");
+    assert_eq!(outcome, "17 taken: the plugin's storage is full: it may have 64 MiB");
 }
 
 #[tokio::test]
