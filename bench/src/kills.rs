@@ -64,7 +64,7 @@ fn row(text: &mut String, kills: usize, held: &Held) {
 /// Kills the process that came after `last`.
 async fn kill_next(sidecar: &Sidecar, last: Option<u32>, count: usize) -> Result<u32> {
     let pid = next_process(sidecar, last).await?;
-    if count % 2 == 0 {
+    if count.is_multiple_of(2) {
         sleep(SERVING_AFTER).await;
     }
     let named = Pid::from_raw(i32::try_from(pid)?).context("no process id")?;

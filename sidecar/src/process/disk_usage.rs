@@ -135,9 +135,12 @@ fn joined(prefix: &OsStr, name: &OsStr) -> OsString {
 /// A file with several names counts in parts.
 fn size(stat: &Stat) -> u64 {
     let bytes = u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512);
+    // The field is narrower on aarch64.
+    #[allow(clippy::useless_conversion)]
+    let names = u64::from(stat.st_nlink).max(1);
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => bytes.max(MIN_DIRECTORY),
-        _ => (bytes / (stat.st_nlink as u64).max(1)).max(MIN_FILE),
+        _ => (bytes / names).max(MIN_FILE),
     }
 }
 
