@@ -19,16 +19,16 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The first restarts bring in code and buffers that stay.
 const WARM_UP: usize = 20;
 const ROWS: usize = 4;
-/// What an allocator keeps of what was given back.
+/// Allows for what an allocator keeps of what was given back.
 const MEMORY_TOLERANCE_KIB: u64 = 4 << 10;
 
-/// What the sidecar holds at one time.
+/// Counts what the sidecar holds at one time.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     memory_kib: u64,
     descriptors: usize,
     threads: usize,
-    /// Of plugins' processes, in the run directory.
+    /// Counts those of plugins' processes, in the run directory.
     directories: usize,
     /// Children that ended and were not waited for.
     zombies: usize,

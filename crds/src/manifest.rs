@@ -111,7 +111,7 @@ pub struct ConfigKey {
     #[serde(default)]
     #[schemars(schema_with = "schema::any")]
     pub default: Option<Value>,
-    /// What the key is for.
+    /// Says what the key is for.
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
 }
@@ -151,7 +151,7 @@ pub struct Export {
     /// The name that others import it by.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// What the service does.
+    /// Says what the service does.
     #[schemars(length(max = 4096))]
     pub description: Option<String>,
 }

@@ -25,7 +25,7 @@ pub struct PluginHostStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::rollout")]
     pub rollout: Option<State>,
-    /// What holds, one entry a type; Ready sums up.
+    /// Lists what holds, one entry a type; Ready sums up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -46,7 +46,7 @@ pub struct HostInstances {
     /// Those that run it proven.
     #[serde(default)]
     pub ready: i32,
-    /// Those in which a plugin fails.
+    /// Counts those in which a plugin fails.
     #[serde(default)]
     pub failed: i32,
 }

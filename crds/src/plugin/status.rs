@@ -35,7 +35,7 @@ pub struct PluginStatus {
     #[schemars(with = "Option<Vec<Failure>>", length(max = 5))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub failures: Vec<Failure>,
-    /// What holds, one entry a type; Ready sums up.
+    /// Lists what holds, one entry a type; Ready sums up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

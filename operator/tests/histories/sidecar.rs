@@ -615,10 +615,9 @@ impl Sidecar {
     /// Begins a probation of what comes back after its own was over.
     fn renew(&mut self, group: &mut [Return], now: i64) {
         let process = self.process();
-        let Some(id) = process.probations.renew(group, &process.fallback) else { return };
-        let again = group.iter().filter(|way| way.rejoins == Some(id)).filter_map(|way| way.previous.as_ref());
-        let grace = again.map(|target| target.assignment.policies.reload.grace_period).max().unwrap_or_default();
-        process.ends.push(GraceEnd { at: now + milliseconds(grace), id, closed: None });
+        if let Some((id, grace)) = process.probations.renew(group, &process.fallback) {
+            process.ends.push(GraceEnd { at: now + milliseconds(grace), id, closed: None });
+        }
     }
 
     fn applied(&mut self, now: i64) {

@@ -4,7 +4,6 @@ use super::{
     Manager,
     crash::Event,
     plugin::{Plugin, Work},
-    probation::ProbationId,
     rollback::{self, GroupFailure, Return},
     serve::Entry,
 };
@@ -14,7 +13,7 @@ use crate::{
     target::Target,
 };
 use rockstar_core::assignment::Queue;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 /// One member of a group that goes back.
@@ -38,7 +37,10 @@ impl Manager {
         for member in group.iter_mut().rev() {
             self.discard(member).await;
         }
-        let renewed = self.begin_anew(&mut group);
+        let renewed = {
+            let stable = self.fallback.lock().clone();
+            self.probations.lock().renew(group.iter_mut().map(|member| &mut member.way), &stable)
+        };
         let mut entries = Vec::new();
         for member in group {
             entries.extend(self.restore(member, failed).await);
@@ -129,17 +131,6 @@ impl Manager {
         drop(probations);
         self.journal.rejoins(previous, &partners);
         true
-    }
-
-    /// Begins a probation of what comes back after its own was over, and says how long it lasts.
-    fn begin_anew(&self, group: &mut [Returning]) -> Option<(ProbationId, Duration)> {
-        let stable = self.fallback.lock().clone();
-        let mut ways: Vec<Return> = group.iter().map(|member| member.way.clone()).collect();
-        let id = self.probations.lock().renew(&mut ways, &stable)?;
-        let again = ways.iter().filter(|way| way.rejoins == Some(id)).filter_map(|way| way.previous.as_ref());
-        let grace = again.map(|target| target.assignment.policies.reload.grace_period).max()?;
-        group.iter_mut().zip(ways).for_each(|(member, way)| member.way = way);
-        Some((id, grace))
     }
 
     /// It was never stopped: calls go on as before.

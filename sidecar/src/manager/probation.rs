@@ -10,7 +10,10 @@
 use super::rollback::Return;
 use crate::target::Target;
 use rockstar_core::manifest::Dependency;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// Names one probation; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,14 +121,20 @@ impl Probations {
     }
 
     /// Begins a probation of those versions of a group that come back after the one that they left was over: they were not
-    /// there to outlive it. They would go back to what is `stable`; without that they stay, as nothing else may run.
-    pub fn renew(&mut self, group: &mut [Return], stable: &BTreeMap<String, Target>) -> Option<ProbationId> {
-        let members: Vec<_> = group.iter().filter_map(|way| self.renewed(way, stable)).collect();
-        let plugins: Vec<_> = members.iter().map(|member| member.plugin.clone()).collect();
-        let id = (!members.is_empty()).then(|| self.insert(members, BTreeSet::new()))?;
-        let again = group.iter_mut().filter(|way| plugins.contains(&way.plugin));
-        again.for_each(|way| way.rejoins = Some(id));
-        Some(id)
+    /// there to outlive it. They would go back to what is `stable`; without that they stay, as nothing else may run. Says how
+    /// long it lasts from the moment when they serve.
+    pub fn renew<'a>(
+        &mut self,
+        group: impl IntoIterator<Item = &'a mut Return>,
+        stable: &BTreeMap<String, Target>,
+    ) -> Option<(ProbationId, Duration)> {
+        let renewed = |way: &'a mut Return| Some((self.renewed(way, stable)?, &mut way.rejoins));
+        let (members, rejoins): (Vec<_>, Vec<_>) = group.into_iter().filter_map(renewed).unzip();
+        let targets = members.iter().filter_map(|member| member.target.as_ref());
+        let grace = targets.map(|target| target.assignment.policies.reload.grace_period).max()?;
+        let id = self.insert(members, BTreeSet::new());
+        rejoins.into_iter().for_each(|rejoins| *rejoins = Some(id));
+        Some((id, grace))
     }
 
     fn renewed(&self, way: &Return, stable: &BTreeMap<String, Target>) -> Option<Member> {
@@ -499,7 +508,7 @@ mod tests {
         let standing = instance.standing.clone();
         let mut back = instance.probations.roll_back(top, &standing, &Surroundings::default());
         let stable = BTreeMap::from(["b-1", "c-1"].map(|revision| (revision[..1].to_owned(), stable(revision))));
-        let id = instance.probations.renew(&mut back, &stable).unwrap();
+        let (id, _) = instance.probations.renew(&mut back, &stable).unwrap();
         for way in back {
             let probation = way.rejoins.filter(|id| instance.probations.is_open(*id));
             assert_eq!(probation, (way.plugin != "a").then_some(id), "{}", way.plugin);
