@@ -56,8 +56,9 @@ pub(super) fn kill_members(session: Pid) -> usize {
 pub(super) fn kill_strays(known: impl Fn(Pid) -> bool) {
     let strays = children("/proc/self/task").unwrap_or_default();
     for stray in strays.into_iter().filter_map(stat).filter(|p| !p.zombie && !known(p.pid)) {
-        // Every plugin began a session; only something of our own is in ours.
-        let own = rustix::process::getsid(None).ok();
+        // Every plugin began a session; only something of our own is in ours. It is read, not asked for: rustix takes a
+        // number for granted, and a session that began outside of our namespace of process ids has none.
+        let own = stat(rustix::process::getpid()).and_then(|own| own.session);
         if let Some(session) = stray.session.filter(|s| !known(*s) && Some(*s) != own) {
             kill_process_group(session, Signal::KILL).ok();
             kill_members(session);
