@@ -60,14 +60,18 @@ enum Gate {
 #[derive(Debug, Default)]
 struct Queue {
     denied: usize,
-    /// Canaries that others would like to be.
-    contested: BTreeSet<String>,
+    /// Canaries that others would like to be, and whether one of these has room for it as it is.
+    contested: BTreeMap<String, bool>,
 }
 
 impl Queue {
-    /// Whether `id` should let go for somebody in this queue.
-    fn claims(&self, id: &str) -> bool {
-        self.denied > 0 || self.contested.contains(id)
+    /// Whether `id` should let go for somebody in this queue: only where that one could move then. `frees`: it makes room.
+    fn claims(&self, id: &str, frees: bool) -> bool {
+        frees && self.denied > 0 || self.contested.get(id).is_some_and(|has_room| frees || *has_room)
+    }
+
+    fn contest(&mut self, canary: String, has_room: bool) {
+        *self.contested.entry(canary).or_default() |= has_room;
     }
 
     fn served(&mut self, id: &str) {
@@ -80,7 +84,8 @@ impl Queue {
 struct Candidate {
     index: usize,
     rank: u8,
-    /// When its environment last failed it for something in the target.
+    /// Its environment failed it for something in the target: the plan generation that it was last told, for the one that
+    /// waits longest goes first.
     hindered: Option<i64>,
     route: Rc<Route>,
 }
@@ -110,22 +115,28 @@ impl Budget {
     /// An instance that is down because of what is replaced costs nothing; one that moves already no more than it does,
     /// but while more are in flight than should be (they start again, say) none of them begins a trial.
     fn take(&mut self, rank: u8, begins_trial: bool) -> bool {
-        let admitted = match rank {
-            DOWN => {
-                self.begins_free |= begins_trial;
-                return true;
+        let admitted = self.has_room(rank, begins_trial);
+        match rank {
+            DOWN => self.begins_free |= begins_trial,
+            IN_FLIGHT => {}
+            _ if admitted => {
+                self.in_flight += 1;
+                self.counted += usize::from(rank != UNAVAILABLE);
             }
-            IN_FLIGHT => return !begins_trial || self.in_flight + self.unknown <= self.window,
+            _ => {}
+        }
+        admitted
+    }
+
+    const fn has_room(&self, rank: u8, begins_trial: bool) -> bool {
+        match rank {
+            DOWN => true,
+            IN_FLIGHT => !begins_trial || self.in_flight + self.unknown <= self.window,
             UNAVAILABLE => self.in_flight + self.unknown < self.window,
             // Going back does not wait for instances that are away.
             GOES_BACK => self.in_flight < self.window,
             _ => self.counted < self.window,
-        };
-        if admitted {
-            self.in_flight += 1;
-            self.counted += usize::from(rank != UNAVAILABLE);
         }
-        admitted
     }
 }
 
@@ -213,7 +224,9 @@ impl<'a> Mover<'a> {
                 if waits { waiting.push(candidate) } else { candidates.push(candidate) }
             }
         }
-        candidates.sort_by_key(|c| (c.hindered.is_some(), c.rank, c.hindered, c.index));
+        // Nothing that its environment does to others keeps an instance from going back.
+        let turn = |c: &Candidate| c.hindered.filter(|_| !c.route.goes_back());
+        candidates.sort_by_key(|c| (turn(c), c.rank, c.index));
         candidates.iter().for_each(|candidate| self.serve(candidate));
         waiting.sort_by_key(|c| (self.fleet.views[c.index].instance.waiting, c.index));
         waiting.iter().for_each(|candidate| self.serve_waiting(candidate));
@@ -312,6 +325,7 @@ impl<'a> Mover<'a> {
         }
         let groups = change_groups(&base, &self.target, &self.input.requires);
         let mut steps: Vec<_> = groups.into_iter().map(|members| self.step(members, &base)).collect();
+        steps.extend(self.ways_back(&base, &steps));
         let going_back = steps.iter().filter(|step| step.goes_back()).flat_map(|step| step.members.iter().cloned());
         let without = replaced(&base, &going_back.collect::<Vec<_>>(), &self.target);
         let is_stable =
@@ -334,6 +348,21 @@ impl<'a> Mover<'a> {
         base
     }
 
+    /// What goes back to what is stable need not wait for what is new beside it, though both are one group on the way to
+    /// the target: a step of its own for each group that leads from the base to the stable set and agrees with the target.
+    fn ways_back(&self, base: &Set, steps: &[Step]) -> Vec<Step> {
+        let Some(stable) = self.state.stable.as_ref().filter(|_| steps.iter().any(|s| !s.trials.is_empty())) else {
+            return Vec::new();
+        };
+        let goes_otherwise = |group: &[String]| {
+            let mut plain = steps.iter().filter(|step| step.trials.is_empty());
+            plain.any(|step| step.members.iter().any(|plugin| group.contains(plugin)))
+        };
+        let agrees = |group: &[String]| group.iter().all(|plugin| stable.get(plugin) == self.target.get(plugin));
+        let groups = change_groups(base, stable, &self.input.requires).into_iter();
+        groups.filter(|g| agrees(g) && !goes_otherwise(g)).map(|members| self.step(members, base)).collect()
+    }
+
     fn step(&self, members: Vec<String>, base: &Set) -> Step {
         let trials: Vec<_> = members.iter().filter(|p| self.state.trials.contains_key(*p)).cloned().collect();
         let condemned = |p: &String| self.state.failed.get(p).is_some_and(|f| base.get(p) == Some(&f.revision));
@@ -343,18 +372,21 @@ impl<'a> Mover<'a> {
 
     fn hindered(&self, view: &View<'_>) -> Option<i64> {
         let environment = view.instance.failures.iter().filter(|f| f.class == FailureClass::Environment);
-        environment.filter(|f| self.target.get(&f.plugin) == Some(&f.revision)).map(|f| f.at).max()
+        let fails = environment.filter(|f| self.target.get(&f.plugin) == Some(&f.revision)).count() > 0;
+        fails.then(|| view.instance.assigned.as_ref().map_or(view.instance.accepted, |told| told.generation))
     }
 
     fn serve(&mut self, candidate: &Candidate) {
         let view = &self.fleet.views[candidate.index];
         let queue = usize::from(candidate.hindered.is_some());
-        let steps = self.open_steps(candidate, queue);
+        let (steps, taken) = self.open_steps(candidate);
         let route = &candidate.route;
         let told_so = |step: &usize| route.steps[*step].is_told(view, &self.target);
         let tries = |step: &usize| !route.steps[*step].trials.is_empty();
         let begins_trial = steps.iter().any(|step| tries(step) && !self.holds_trials(view, &route.steps[*step]));
         let nobody_minds = view.instance.new && !steps.iter().any(tries);
+        let has_room = self.budget.has_room(candidate.rank, true);
+        taken.into_iter().for_each(|canary| self.queues[queue].contest(canary, has_room));
         if steps.iter().all(told_so) || nobody_minds || self.budget.take(candidate.rank, begins_trial) {
             return self.tell(candidate, steps);
         }
@@ -367,21 +399,23 @@ impl<'a> Mover<'a> {
 
     /// An instance whose environment fails keeps its turn until another one could use it.
     fn serve_waiting(&mut self, candidate: &Candidate) {
-        let id = &self.fleet.views[candidate.index].instance.id;
-        let since = self.fleet.views[candidate.index].instance.waiting.unwrap_or(self.input.now);
-        let turn_ends = since + TURN;
+        let view = &self.fleet.views[candidate.index];
+        let id = &view.instance.id;
+        let turn_ends = view.instance.waiting.unwrap_or(self.input.now) + TURN;
+        let frees = self.in_flight(view) && !self.unproven(view);
         let [fresh, hindered] = &mut self.queues;
-        let over = fresh.claims(id) || hindered.claims(id) && turn_ends <= self.input.now;
+        let over = fresh.claims(id, frees) || hindered.claims(id, frees) && turn_ends <= self.input.now;
         if over {
             fresh.served(id);
             hindered.served(id);
-        } else if hindered.claims(id) {
+        } else if hindered.claims(id, frees) {
             self.turn_ends = Some(self.turn_ends.map_or(turn_ends, |other| other.min(turn_ends)));
         }
-        let mut steps = self.open_steps(candidate, 1);
+        let (mut steps, taken) = self.open_steps(candidate);
+        let has_room = self.budget.has_room(candidate.rank, true);
+        taken.into_iter().for_each(|canary| self.queues[1].contest(canary, has_room));
         steps.retain(|step| !over || candidate.route.steps[*step].trials.is_empty());
         // What it does not try yet needs room like anybody's.
-        let view = &self.fleet.views[candidate.index];
         let begins = |step: &usize| {
             let step = &candidate.route.steps[*step];
             !step.trials.is_empty() && !self.holds_trials(view, step)
@@ -393,9 +427,10 @@ impl<'a> Mover<'a> {
         self.tell(candidate, steps);
     }
 
-    fn open_steps(&mut self, candidate: &Candidate, queue: usize) -> Vec<usize> {
+    /// The steps that it may take, and the canaries that keep it from others.
+    fn open_steps(&mut self, candidate: &Candidate) -> (Vec<usize>, Vec<String>) {
         let view = &self.fleet.views[candidate.index];
-        let mut open = Vec::new();
+        let (mut open, mut taken) = (Vec::new(), Vec::new());
         let mut suspected = self.has_unproven_suspect(view);
         for (index, step) in candidate.route.steps.iter().enumerate() {
             match self.gate(view, step) {
@@ -407,10 +442,10 @@ impl<'a> Mover<'a> {
                 }
                 Gate::Shut => {}
                 Gate::Held => self.held = true,
-                Gate::Taken(by) => drop(self.queues[queue].contested.insert(by)),
+                Gate::Taken(by) => taken.push(by),
             }
         }
-        open
+        (open, taken)
     }
 
     /// It runs all that the step moves to, or was told to.

@@ -452,3 +452,75 @@ fn a_canary_that_runs_what_it_tries_keeps_its_turn_at_what_it_waits_for() {
     assert_eq!(plan.assignments["uid-000"].target.get("c"), Some(&id("c", 2)), "its turn would help nobody");
     assert_eq!(plan.assignments["uid-001"].target.get("c"), None);
 }
+
+/// `b` 1 is stable, and `a` 1 is new.
+fn newcomer(target_b: u32, trials: Vec<(&str, Trial)>) -> State {
+    State {
+        plan_generation: 9,
+        stable: Some(set(&[("b", 1)])),
+        target: Some(set(&[("a", 1), ("b", target_b)])),
+        trials: trials.into_iter().map(|(plugin, trial)| (plugin.to_owned(), trial)).collect(),
+        ..State::default()
+    }
+}
+
+fn told(target: &[(&str, u32)], generation: i64) -> Option<rollout::Assignment> {
+    let fallback = Arc::new(set(&[("b", 1)]));
+    Some(rollout::Assignment { target: Arc::new(set(target)), fallback, generation, superseded: vec![] })
+}
+
+/// It has been told `a` too, which cannot be loaded there.
+fn waits_for_a(number: usize, b: u32, generation: i64) -> Instance {
+    Instance {
+        assigned: told(&[("a", 1), ("b", b)], generation),
+        accepted: generation,
+        waiting: Some(NOW),
+        moving: true,
+        busy: ["a".to_owned()].into(),
+        ..pod(number, &[("b", b)])
+    }
+}
+
+fn of_a_and_b(instances: Vec<Instance>) -> Input {
+    let plugins: BTreeMap<_, _> = ["a", "b"].map(|plugin| (plugin.to_owned(), "t".to_owned())).into();
+    Input { plugins, ..input(instances) }
+}
+
+#[test]
+fn going_back_does_not_wait_for_a_newcomer_of_its_group() {
+    let state = newcomer(1, vec![("a", trial("a", 1))]);
+    let left = Instance { assigned: told(&[("b", 3)], 5), ..pod(1, &[("b", 3)]) };
+    let requires: BTreeMap<_, _> = [(id("a", 1), vec!["b".to_owned()])].into();
+    let plan = pass(&state, &Input { requires, ..of_a_and_b(vec![waits_for_a(0, 1, 9), left]) });
+    assert_eq!(*plan.assignments["uid-001"].target, set(&[("b", 1)]));
+    assert_eq!(*plan.assignments["uid-000"].target, set(&[("a", 1), ("b", 1)]), "the canary keeps its turn");
+}
+
+#[test]
+fn those_whose_environment_failed_take_turns() {
+    let state = newcomer(1, vec![("a", Trial { canary: None, ..trial("a", 1) })]);
+    let failure = Failure { class: FailureClass::Environment, ..failure("f", "a", 1, false) };
+    let hindered = |number, generation| Instance {
+        failures: vec![failure.clone()],
+        assigned: told(&[("b", 1)], generation),
+        accepted: 9,
+        ..pod(number, &[("b", 1)])
+    };
+    let plan = pass(&state, &of_a_and_b(vec![hindered(0, 9), hindered(1, 7), hindered(2, 8)]));
+    let tries = |id: &str| plan.assignments[id].target.contains_key("a");
+    assert_eq!(["uid-000", "uid-001", "uid-002"].map(tries), [false, true, false], "it was told last longest ago");
+}
+
+#[test]
+fn nobody_lets_go_for_one_that_could_not_move_then() {
+    let state = newcomer(2, vec![("a", trial("a", 1)), ("b", proven_trial("b", 2))]);
+    let unproven = Instance { proven: Arc::new(set(&[("b", 1)])), ..waits_for_a(0, 2, 9) };
+    let fresh = || Instance { assigned: told(&[("b", 1)], 5), ..pod(1, &[("b", 1)]) };
+    let told_a = |canary: Instance, fresh| {
+        let plan = pass(&state, &of_a_and_b(vec![canary, fresh]));
+        plan.assignments["uid-000"].target.contains_key("a")
+    };
+    assert!(told_a(unproven, fresh()), "the window of one is taken by b");
+    let proven = Instance { proven: Arc::new(set(&[("b", 2)])), ..waits_for_a(0, 2, 9) };
+    assert!(!told_a(proven, fresh()), "there is room, and who never failed comes first");
+}
