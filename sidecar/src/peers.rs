@@ -135,7 +135,7 @@ pub enum TcpPeer {
 pub fn behind(peer: SocketAddr, local: SocketAddr, spawner: &Spawner) -> TcpPeer {
     match session_of(peer, local, |_| true) {
         None => TcpPeer::Unknown,
-        Some(session) => spawner.plugin_of(session).map_or(TcpPeer::Other, TcpPeer::Plugin),
+        Some(session) => session.and_then(|session| spawner.plugin_of(session)).map_or(TcpPeer::Other, TcpPeer::Plugin),
     }
 }
 
@@ -143,8 +143,8 @@ pub fn behind(peer: SocketAddr, local: SocketAddr, spawner: &Spawner) -> TcpPeer
 #[must_use]
 pub fn plugin_behind(peer: SocketAddr, local: SocketAddr, spawner: &Spawner) -> Option<String> {
     let here = peer.ip().to_canonical().is_loopback() || peer.ip() == local.ip();
-    let session = here.then(|| session_of(peer, local, |session| spawner.plugin_of(session).is_some())).flatten()?;
-    spawner.plugin_of(session)
+    let plugin = |session: Option<Pid>| session.and_then(|session| spawner.plugin_of(session));
+    here.then(|| session_of(peer, local, |session| plugin(session).is_some())).flatten().and_then(plugin)
 }
 
 pub(crate) fn has_ended(handle: &OwnedFd) -> bool {
@@ -153,13 +153,14 @@ pub(crate) fn has_ended(handle: &OwnedFd) -> bool {
     poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0)
 }
 
-/// Which of these sessions has the other end of a TCP connection of this machine open.
-fn session_of(peer: SocketAddr, local: SocketAddr, sessions: impl Fn(Pid) -> bool) -> Option<Pid> {
+/// Which of these sessions has the other end of a TCP connection of this machine open. It may be one without a number here.
+fn session_of(peer: SocketAddr, local: SocketAddr, sessions: impl Fn(Option<Pid>) -> bool) -> Option<Option<Pid>> {
     let inode = inode_of(peer, local)?;
     let socket = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
-    pids.filter_map(|pid| Some((pid, session(pid).ok()?.filter(|session| sessions(*session))?)))
+    pids.filter_map(|pid| Some((pid, session(pid).ok()?)))
+        .filter(|(_, session)| sessions(*session))
         .find(|(pid, _)| descriptors(*pid).contains(&socket))
         .map(|(_, session)| session)
 }
@@ -222,7 +223,7 @@ mod tests {
         let client = Client::of(local);
         let (_stream, peer) = listener.accept().await.unwrap();
         let session = Pid::from_raw(client.0.id().cast_signed());
-        assert_eq!(session_of(peer, local, |other| Some(other) == session), session);
+        assert_eq!(session_of(peer, local, |other| other == session), Some(session));
         assert_eq!(session_of(peer, local, |_| false), None);
     }
 
