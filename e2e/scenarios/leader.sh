@@ -188,6 +188,7 @@ unreadable_object_is_held() {
   failure_policies "$known + [\"Degraded\"]"
   k label plugin a "$API/validate=false" >/dev/null
   within 30 patched patch_policy a Degraded
+  within 30 'False Unreadable: ' condition a Ready
   kill_leader
   operator_whole
   within 60 3/3 connected

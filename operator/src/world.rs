@@ -44,6 +44,7 @@ pub struct Unreadable {
     /// The object's name.
     pub name: String,
     pub uid: String,
+    pub generation: Option<i64>,
     /// The plugin's name in its manifest, if it can be seen.
     pub plugin: Option<String>,
     pub host: Option<String>,

@@ -24,7 +24,10 @@ use crate::{
     world::{Note, World, WriteError},
 };
 use rockstar_crds::{FieldError, Plugin, PluginHost, PluginHostStatus, PluginStatus};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A view may lag behind a write by so much, in milliseconds; later, what differs was changed by someone else.
 const LAG: i64 = 10_000;
@@ -53,6 +56,7 @@ pub fn compose(
     for (object, fault) in &catalog.duplicates {
         plugins.insert(object_name(object), plugin::refused(object, fault, observed.now));
     }
+    plugins.extend(unreadable(observed, memory));
     let mut host = host::status(&context, catalog, &plugins);
     if let Some((object, error)) = observed.view.host.as_ref().zip(settings.fault.as_ref()) {
         host.conditions = host::refused(object, &invalid(error), observed.now).conditions;
@@ -63,6 +67,12 @@ pub fn compose(
     let notes = notes.chain(notes::of_downs(&context, catalog, &plugins));
     let notes = notes.chain(notes::of_crashes(observed, catalog, memory)).collect();
     Report { host, plugins, notes }
+}
+
+fn unreadable(observed: &Observed, memory: &Memory) -> impl Iterator<Item = (String, PluginStatus)> {
+    let last = |name| memory.reported.plugins.get(name).map(|(status, _)| status);
+    let objects = observed.view.unreadable.iter();
+    objects.map(move |object| (object.name.clone(), plugin::unreadable(object, last(&object.name), observed.now)))
 }
 
 /// Says of Plugins that wait for nothing but the pause that a wrong policy is, what is wrong with the host.
@@ -106,14 +116,17 @@ fn is_unseen(object: &Plugin) -> bool {
     object.metadata.generation != object.status.as_ref().and_then(|status| status.observed_generation)
 }
 
-/// What there is to say before the instances that served are back: of the whole report the events, and that a changed spec
-/// was seen. Pure.
+/// What there is to say before the instances that served are back: of the whole report the events, what cannot be read, and
+/// that a changed spec was seen. Pure.
 #[must_use]
 pub fn recovering(observed: &Observed, catalog: &Catalog, whole: Report) -> Report {
     let changed = catalog.entries.values().filter(|entry| is_unseen(&entry.object));
-    let plugins = changed.map(|entry| (object_name(&entry.object), plugin::seen(&entry.object, observed.now)));
+    let mut plugins: BTreeMap<_, _> =
+        changed.map(|entry| (object_name(&entry.object), plugin::seen(&entry.object, observed.now))).collect();
+    let names: BTreeSet<&String> = observed.view.unreadable.iter().map(|object| &object.name).collect();
+    plugins.extend(whole.plugins.into_iter().filter(|(name, _)| names.contains(name)));
     let host = observed.view.host.as_ref().and_then(|host| host.status.clone()).unwrap_or_default();
-    Report { host: PluginHostStatus { rollout: None, ..host }, plugins: plugins.collect(), notes: whole.notes }
+    Report { host: PluginHostStatus { rollout: None, ..host }, plugins, notes: whole.notes }
 }
 
 fn object_name(object: &Plugin) -> String {
@@ -186,10 +199,13 @@ async fn write_plugins(
     plugins: &BTreeMap<String, PluginStatus>,
 ) {
     memory.reported.plugins.retain(|name, _| plugins.contains_key(name));
-    for object in &observed.view.plugins {
-        let name = object_name(object);
+    let readable = observed.view.plugins.iter().map(|object| (object_name(object), object.status.clone()));
+    // What an unreadable one says now is what was written last, as far as anybody knows.
+    let last = |name: &String| memory.reported.plugins.get(name).map(|(status, _)| status.clone());
+    let unreadable = observed.view.unreadable.iter().map(|object| (object.name.clone(), last(&object.name)));
+    for (name, seen) in readable.chain(unreadable).collect::<Vec<_>>() {
         let Some(status) = plugins.get(&name).filter(|_| !memory.unwritten.contains_key(&name)) else { continue };
-        if differs(status, object.status.as_ref(), memory.reported.plugins.get(&name), observed.now) {
+        if differs(status, seen.as_ref(), memory.reported.plugins.get(&name), observed.now) {
             let written = world.report_plugin(host, &name, status).await;
             if written.is_ok() {
                 memory.reported.plugins.insert(name.clone(), (status.clone(), observed.now));
@@ -212,7 +228,7 @@ mod tests {
         super::fixtures::{attached, host, needs, observed, pass, plugin, settled},
         *,
     };
-    use crate::world::ValueRef;
+    use crate::world::{Unreadable, ValueRef};
     use rockstar_crds::plugin::{KeyRef, status::Phase};
     use serde_json::{Value, json};
     use std::sync::Arc;
@@ -245,6 +261,25 @@ mod tests {
         );
         let again = composed(&observed, &mut memory);
         assert_eq!((again.plugins, again.host, again.notes.len()), (report.plugins, report.host, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_not_said_to_be_ready() {
+        let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({})), plugin("b", "1.0.0", json!({}))]);
+        memory.reported.plugins =
+            composed(&observed, &mut memory).plugins.into_iter().map(|(n, s)| (n, (s, 0))).collect();
+        observed.view.plugins.retain(|object| object_name(object) == "a");
+        let error = "unknown variant `Ajar`".to_owned();
+        let (name, uid, generation) = ("b".to_owned(), "b".to_owned(), Some(7));
+        observed.view.unreadable = vec![Unreadable { name, uid, generation, plugin: None, host: None, error }];
+        let report = composed(&observed, &mut memory);
+        let (status, reason, message) = says(&report, "b", "Ready");
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Unreadable"));
+        assert!(message.contains("unknown variant `Ajar`; correct it"), "{message}");
+        let b = &report.plugins["b"];
+        assert_eq!((b.observed_generation, b.version.as_deref()), (Some(7), Some("1.0.0")));
+        assert_eq!(says(&report, "a", "Ready").0, "True");
+        assert!(!b.conditions.iter().any(|condition| condition.type_ == "Available"), "nobody knows");
     }
 
     #[test]

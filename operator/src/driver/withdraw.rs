@@ -249,6 +249,7 @@ mod tests {
         let unreadable = |name: Option<&str>| Unreadable {
             name: "a".into(),
             uid: name.unwrap_or("a").into(),
+            generation: Some(1),
             plugin: name.map(str::to_owned),
             host: None,
             error: "unknown variant".into(),

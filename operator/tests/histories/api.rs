@@ -206,6 +206,7 @@ impl Store {
         let unreadable = self.plugins.values().filter(own).filter(|p| garbled(p)).map(|p| Unreadable {
             name: p.metadata.name.clone().unwrap_or_default(),
             uid: p.metadata.uid.clone().unwrap_or_default(),
+            generation: p.metadata.generation,
             plugin: p.spec.manifest["name"].as_str().map(str::to_owned),
             host: Some(host.name.clone()),
             error: "simulated".to_owned(),

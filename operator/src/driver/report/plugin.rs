@@ -11,6 +11,7 @@ use super::{
     lacking::Lacking,
     threshold,
 };
+use crate::world::Unreadable;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use rockstar_core::{
     permission::Permission,
@@ -117,6 +118,23 @@ pub(super) fn refused(object: &Plugin, fault: &Fault, now: i64) -> PluginStatus 
         observed_generation: generation,
         phase: Some(Phase::Unloaded),
         conditions: conditions(old(object), says, generation, now),
+        ..PluginStatus::default()
+    }
+}
+
+/// The status of a Plugin that this version cannot decode, from the one that was written last. What runs of it stays.
+pub(super) fn unreadable(object: &Unreadable, last: Option<&PluginStatus>, now: i64) -> PluginStatus {
+    let message = format!(
+        "this version of the operator cannot read it, so that what runs of it stays as it is: {}; correct it, or upgrade the operator",
+        object.error
+    );
+    let says = Outlook::new(Course::Stuck, "Unreadable", message).says();
+    let PluginStatus { version, revision, conditions: old, .. } = last.cloned().unwrap_or_default();
+    PluginStatus {
+        observed_generation: object.generation,
+        version,
+        revision,
+        conditions: conditions(&old, says, object.generation, now),
         ..PluginStatus::default()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::CustomResourceExt;
-use rockstar_crds::plugin::KeyRef;
+use rockstar_crds::{Plugin, plugin::KeyRef};
 use rockstar_proto::control::{FailureRecord, GroupState, PluginState, failure_record::Class, group_state::Outcome};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ const PAST_DEADLINE: i64 = 11 * MINUTE;
 struct Fixture {
     observed: Observed,
     memory: Memory,
+    /// Plugins that this version cannot decode, as they are stored.
+    undecoded: Vec<Arc<Plugin>>,
     /// The Plugins' host does not exist.
     host_missing: bool,
 }
@@ -45,7 +47,7 @@ impl Fixture {
         let mut observed = fixtures::observed(plugins);
         observed.view.pods = (1..=pods).map(|n| Pod { started: true, ..pod(&format!("web-{n}")) }).collect();
         observed.attached = observed.view.pods.iter().map(|pod| attached(&pod.name, 0, &[])).collect();
-        let mut fixture = Self { observed, memory: Memory::default(), host_missing: false };
+        let mut fixture = Self { observed, memory: Memory::default(), undecoded: Vec::new(), host_missing: false };
         fixture.change_host(json!({"metadata": {"generation": 1}}));
         fixture
     }
@@ -67,7 +69,7 @@ impl Fixture {
 
     fn write(&mut self, report: Report) {
         let now = self.observed.now;
-        for object in &mut self.observed.view.plugins {
+        for object in self.observed.view.plugins.iter_mut().chain(&mut self.undecoded) {
             let name = object.metadata.name.clone().unwrap();
             let Some(status) = report.plugins.get(&name) else { continue };
             Arc::make_mut(object).status = Some(status.clone());
@@ -201,7 +203,7 @@ impl Fixture {
 
     /// The objects as documents, Plugins first.
     fn documents(&self) -> String {
-        let plugins = self.observed.view.plugins.iter().map(|p| document(p.as_ref()));
+        let plugins = self.observed.view.plugins.iter().chain(&self.undecoded).map(|p| document(p.as_ref()));
         let host = (!self.host_missing).then(|| document(self.observed.view.host.as_ref().unwrap().as_ref()));
         plugins.chain(host).collect::<Vec<_>>().join("---\n")
     }
@@ -584,9 +586,12 @@ fn host() -> States {
     backend.change_host(json!({"spec": {"backends": {"database": secret}}}));
     backend.reconcile();
     let mut unreadable = Fixture::running([auth(), plugin("cache", "1.0.0", json!({}))]);
-    unreadable.observed.view.plugins.retain(|object| object.metadata.name.as_deref() == Some("auth"));
+    let is_cache = |object: &mut Arc<Plugin>| object.metadata.name.as_deref() == Some("cache");
+    let cache = unreadable.observed.view.plugins.extract_if(.., is_cache);
+    unreadable.undecoded = cache.map(|object| Arc::new(next(object.as_ref(), json!({})))).collect();
     unreadable.observed.view.unreadable = vec![Unreadable {
         uid: "cache".into(),
+        generation: Some(2),
         name: "cache".into(),
         plugin: Some("cache".into()),
         host: Some("storefront".into()),

@@ -158,7 +158,7 @@ impl Cache {
     }
 
     /// An object is listed that cannot be decoded.
-    pub(super) fn apply_undecoded<K: Kept>(&self, key: Key, uid: String, undecoded: &Undecoded) {
+    pub(super) fn apply_undecoded<K: Kept>(&self, key: Key, metadata: ObjectMeta, undecoded: &Undecoded) {
         let Some(index) = K::undecoded(self) else { return };
         let mut touched = Touched::new();
         if !K::KEEPS_LAST {
@@ -167,7 +167,8 @@ impl Cache {
         let host = K::undecoded_host(&key, undecoded);
         let unreadable = Unreadable {
             name: key.1.clone(),
-            uid,
+            uid: metadata.uid.unwrap_or_default(),
+            generation: metadata.generation,
             plugin: undecoded.text("/spec/manifest/name"),
             host: Some(host.name.clone()).filter(|name| name != UNKNOWN_HOST),
             error: undecoded.error.clone(),
@@ -309,6 +310,10 @@ mod tests {
         serde_json::from_value(object).unwrap()
     }
 
+    fn metadata() -> ObjectMeta {
+        ObjectMeta { uid: Some("u".into()), ..ObjectMeta::default() }
+    }
+
     fn undecoded(spec: Value) -> Undecoded {
         Undecoded { raw: json!({"spec": spec}), error: "unknown variant".into() }
     }
@@ -319,7 +324,7 @@ mod tests {
         cache.apply(key("storefront"), plugin_host());
         cache.apply(key("auth"), plugin());
         let spec = json!({"host": "storefront", "manifest": {"name": "auth-plugin"}});
-        cache.apply_undecoded::<Plugin>(key("auth"), "u".into(), &undecoded(spec));
+        cache.apply_undecoded::<Plugin>(key("auth"), metadata(), &undecoded(spec));
         let view = cache.view(&host()).unwrap();
         assert_eq!(view.plugins.len(), 0);
         assert_eq!((view.unreadable[0].plugin.as_deref(), view.unreadable[0].uid.as_str()), (Some("auth-plugin"), "u"));
@@ -328,7 +333,7 @@ mod tests {
         cache.apply(key("auth"), plugin());
         let view = cache.view(&host()).unwrap();
         assert_eq!((view.plugins.len(), view.unreadable.len()), (1, 0), "it can be decoded again");
-        cache.apply_undecoded::<Plugin>(key("auth"), "u".into(), &undecoded(json!({"host": 7})));
+        cache.apply_undecoded::<Plugin>(key("auth"), metadata(), &undecoded(json!({"host": 7})));
         assert_eq!(cache.view(&host()).unwrap().unreadable[0].host, None, "it is in the views of all hosts");
         cache.retain::<Plugin>(Some("shop"), &BTreeSet::new());
         assert_eq!(cache.view(&host()).unwrap().unreadable.len(), 0, "now it is deleted");
@@ -339,12 +344,12 @@ mod tests {
         let cache = cache();
         cache.apply(key("auth"), plugin());
         assert_eq!(cache.orphans().len(), 1);
-        cache.apply_undecoded::<PluginHost>(key("storefront"), "u".into(), &undecoded(json!({})));
+        cache.apply_undecoded::<PluginHost>(key("storefront"), metadata(), &undecoded(json!({})));
         assert_eq!((cache.orphans().len(), cache.hosts()), (0, vec![host()]));
         let view = cache.view(&host()).unwrap();
         assert_eq!((view.host.is_some(), view.host_error.as_deref()), (false, Some("unknown variant")));
         cache.apply(key("storefront"), plugin_host());
-        cache.apply_undecoded::<PluginHost>(key("storefront"), "u".into(), &undecoded(json!({})));
+        cache.apply_undecoded::<PluginHost>(key("storefront"), metadata(), &undecoded(json!({})));
         let view = cache.view(&host()).unwrap();
         assert!(view.host.is_some() && view.host_error.is_some(), "the last version that could be decoded stays");
     }

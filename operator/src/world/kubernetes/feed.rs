@@ -114,7 +114,7 @@ impl Feed {
             Err(undecoded) => {
                 let (namespace, name) = &key;
                 tracing::error!(kind = %K::kind(&()), %namespace, %name, error = %undecoded.error, "an object cannot be decoded; what runs of it stays");
-                self.cache.apply_undecoded::<K>(key.clone(), object.metadata.uid.unwrap_or_default(), &undecoded);
+                self.cache.apply_undecoded::<K>(key.clone(), object.metadata, &undecoded);
             }
         }
         Some(key)

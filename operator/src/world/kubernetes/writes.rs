@@ -16,7 +16,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
-    core::ObjectMeta,
+    core::{ApiResource, DynamicObject, ObjectMeta},
 };
 use rockstar_core::{rollout::State, text::bounded};
 use rockstar_crds::{Plugin, PluginHost, PluginHostStatus, PluginStatus, names::UNLOAD_FINALIZER};
@@ -122,7 +122,9 @@ impl Writer {
         name: &str,
         status: &PluginStatus,
     ) -> Result<(), WriteError> {
-        let api: Api<Plugin> = Api::namespaced(self.client.clone(), &host.namespace);
+        // The answer may be an object that this version cannot decode.
+        let kind = ApiResource::erase::<Plugin>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &host.namespace, &kind);
         let patch = status_of::<Plugin>(name, status);
         self.apply_status(&api, &format!("Plugin {}/{name}", host.namespace), name, &patch).await
     }
