@@ -249,7 +249,8 @@ impl<'a> Mover<'a> {
             return None;
         };
         let down = !view.instance.ready && route.replaces_any(&view.instance.down);
-        self.budget.counted += usize::from((in_flight || unavailable) && !down);
+        let costs = !down || self.keeps_unproven(view, &route);
+        self.budget.counted += usize::from((in_flight || unavailable) && costs);
         // It goes on with what the operator before has told it.
         if self.input.recovering && view.instance.moving && view.told.is_none() {
             self.budget.counted += usize::from(in_flight || unavailable);
@@ -291,12 +292,28 @@ impl<'a> Mover<'a> {
 
     /// It runs something that is neither stable nor proven there, be it of a target before.
     fn unproven(&mut self, view: &View<'_>) -> bool {
+        if let Some(known) = self.unproven.get(&(view.serving, view.proven)) {
+            return *known;
+        }
+        let unproven = self.on_trial_in(view).next().is_some();
+        self.unproven.insert((view.serving, view.proven), unproven);
+        unproven
+    }
+
+    /// What it is down for is replaced, and something else stays on trial there.
+    fn keeps_unproven(&self, view: &View<'_>, route: &Route) -> bool {
+        self.on_trial_in(view).any(|plugin| !route.steps.iter().any(|step| step.members.contains(plugin)))
+    }
+
+    /// The plugins whose revision there is neither stable nor proven.
+    fn on_trial_in(&self, view: &View<'_>) -> impl Iterator<Item = &String> {
         let (serving, proven) = (self.fleet.sets.get(view.serving), self.fleet.sets.get(view.proven));
-        let stable = self.state.stable.as_ref();
-        *self.unproven.entry((view.serving, view.proven)).or_insert_with(|| {
-            let is_stable = |plugin: &str, revision| stable.and_then(|set| set.get(plugin)) == Some(revision);
-            serving.iter().any(|(p, revision)| proven.get(p) != Some(revision) && !is_stable(p, revision))
-        })
+        let unproven = serving.iter().filter(move |(plugin, revision)| proven.get(*plugin) != Some(revision));
+        unproven.filter(|(plugin, revision)| !self.is_stable(plugin, revision)).map(|(plugin, _)| plugin)
+    }
+
+    fn is_stable(&self, plugin: &str, revision: &RevisionId) -> bool {
+        self.state.stable.as_ref().and_then(|set| set.get(plugin)) == Some(revision)
     }
 
     /// From what the instance runs, or was told if it is on the way there.
@@ -328,11 +345,9 @@ impl<'a> Mover<'a> {
         steps.extend(self.ways_back(&base, &steps));
         let going_back = steps.iter().filter(|step| step.goes_back()).flat_map(|step| step.members.iter().cloned());
         let without = replaced(&base, &going_back.collect::<Vec<_>>(), &self.target);
-        let is_stable =
-            |plugin: &str, revision| self.state.stable.as_ref().and_then(|set| set.get(plugin)) == Some(revision);
         for step in &mut steps {
             let leaves = |plugin: &String| step.members.contains(plugin) && !self.target.contains_key(plugin);
-            step.holds = without.iter().any(|(plugin, revision)| !is_stable(plugin, revision) && !leaves(plugin));
+            step.holds = without.iter().any(|(plugin, revision)| !self.is_stable(plugin, revision) && !leaves(plugin));
         }
         Route { base: Arc::new(base), steps }
     }

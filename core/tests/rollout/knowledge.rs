@@ -524,3 +524,28 @@ fn nobody_lets_go_for_one_that_could_not_move_then() {
     let proven = Instance { proven: Arc::new(set(&[("b", 2)])), ..waits_for_a(0, 2, 9) };
     assert!(!told_a(proven, fresh()), "there is room, and who never failed comes first");
 }
+
+#[test]
+fn what_is_down_costs_the_window_nothing_but_what_it_has_on_trial_besides() {
+    let state = State {
+        plan_generation: 5,
+        stable: Some(set(&[("a", 1), ("d", 1)])),
+        target: Some(set(&[("a", 3), ("d", 2)])),
+        trials: [("a", trial("a", 3)), ("d", proven_trial("d", 2))].map(|(p, t)| (p.to_owned(), t)).into(),
+        ..State::default()
+    };
+    let down = Down { reason: "Crashed".into(), message: "no memory".into(), stuck: false, refuses: false };
+    let down = |proven: &[(&str, u32)]| Instance {
+        ready: false,
+        down: [("a".to_owned(), down.clone())].into(),
+        proven: Arc::new(set(proven)),
+        ..pod(0, &[("a", 2), ("d", 2)])
+    };
+    let plugins: BTreeMap<_, _> = ["a", "d"].map(|plugin| (plugin.to_owned(), "t".to_owned())).into();
+    let begins_d = |down| {
+        let input = Input { plugins: plugins.clone(), ..input(vec![down, pod(1, &[("a", 1), ("d", 1)])]) };
+        pass(&state, &input).assignments["uid-001"].target.get("d") == Some(&id("d", 2))
+    };
+    assert!(!begins_d(down(&[])), "d is on trial there");
+    assert!(begins_d(down(&[("d", 2)])));
+}
