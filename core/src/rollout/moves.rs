@@ -319,8 +319,11 @@ impl<'a> Mover<'a> {
     /// From what the instance runs, or was told if it is on the way there.
     fn route_of(&mut self, view: &View<'_>) -> Option<Rc<Route>> {
         let done = view.settled() || view.instance.waiting.is_some() && view.connected();
+        // Before anything was stable all were told to try all at once.
+        let is_of_first_set = || view.instance.assigned.as_ref().is_some_and(|told| told.fallback.is_empty());
+        let is_first = self.state.stable.as_ref().is_some_and(|stable| !stable.is_empty()) && is_of_first_set();
         match view.told {
-            Some(told) if !done => Some(self.route(told, false)),
+            Some(told) if !done && !(is_first && view.connected()) => Some(self.route(told, false)),
             None if !view.connected() => None,
             _ => Some(self.route(view.serving, true)),
         }

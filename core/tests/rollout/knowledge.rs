@@ -549,3 +549,16 @@ fn what_is_down_costs_the_window_nothing_but_what_it_has_on_trial_besides() {
     assert!(!begins_d(down(&[])), "d is on trial there");
     assert!(begins_d(down(&[("d", 2)])));
 }
+
+#[test]
+fn what_all_were_told_before_anything_was_stable_is_tried_by_one_from_then_on() {
+    let state = newcomer(1, vec![("a", Trial { canary: None, ..trial("a", 1) })]);
+    let loads_a = |number| {
+        let assigned =
+            told(&[("a", 1), ("b", 1)], 5).map(|told| rollout::Assignment { fallback: Arc::default(), ..told });
+        Instance { waiting: None, assigned, ..waits_for_a(number, 1, 5) }
+    };
+    let plan = pass(&state, &of_a_and_b(vec![loads_a(0), loads_a(1), loads_a(2)]));
+    let tries = |id: &str| plan.assignments[id].target.contains_key("a");
+    assert_eq!(["uid-000", "uid-001", "uid-002"].map(tries), [true, false, false]);
+}
