@@ -316,6 +316,12 @@ impl Simulation {
         if dependent.stable && !is_stable(plugin) {
             return false;
         }
+        // While no set is stable there may be nothing to go back to: it is down there, as if it had crashed.
+        let slot = pod.sidecar.process.iter().find_map(|p| p.slots.get(plugin));
+        let has_failed = slot.is_some_and(|slot| slot.current.is_none() && slot.status == Status::Error);
+        if has_failed && store.rollout(&pod.host).stable.is_none() {
+            return false;
+        }
         let gone = self.laws.gone.get(&(pod.host.clone(), plugin.to_owned()));
         let slots = pod.sidecar.process.iter().flat_map(|p| p.slots.get(dependent.name()));
         if slots.into_iter().any(|slot| gone.is_some_and(|gone| slot.since <= *gone + TAKEN)) {
