@@ -12,13 +12,20 @@ pub use ears::{Ears, Names};
 pub use inbox::{Inbox, QueuedBytes};
 pub use nats::{Address, AddressError};
 
-use crate::{bounds::MAX_NAME, registry::Registry, slot::Slot};
+use crate::{
+    bounds::{MAX_NAME, limits},
+    registry::Registry,
+    slot::Slot,
+};
 use arc_swap::ArcSwapOption;
 use inbox::Pushed;
 use nats::Nats;
 use parking_lot::Mutex;
 use receipts::Receipt;
-use rockstar_core::backends::{Backends, EventOverflow};
+use rockstar_core::{
+    backends::{Backends, EventOverflow},
+    limits::Limit,
+};
 use rockstar_proto::plugin::Event;
 use std::{
     fmt,
@@ -31,10 +38,6 @@ use tokio::task::JoinSet;
 
 /// Events a subscriber's queue holds.
 pub const MAX_EVENTS: usize = 10_000;
-/// The bytes of events in all queues; no queue takes more than what leaves room for others.
-pub const MAX_BYTES: usize = 16 << 20;
-/// One event must fit on the way to a plugin.
-pub const MAX_EVENT: usize = 250 << 10;
 
 const FULL: &str = "NATS does not take them in time";
 
@@ -76,8 +79,8 @@ pub enum PublishError {
     NoName,
     #[error("the name of an event has {0} bytes, more than the {MAX_NAME} that it may have")]
     LongName(usize),
-    #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
-    TooLarge { name: String, size: usize },
+    #[error("event '{name}' has {size} bytes, more than the {limit} that an event may have (limits.eventBytes)")]
+    TooLarge { name: String, size: usize, limit: usize },
     /// Not the publisher's fault.
     #[error("event '{name}' was not taken by NATS: {why}")]
     NotTaken { name: String, why: String },
@@ -200,10 +203,11 @@ impl Bus {
 
 pub(crate) fn check(event: &Event) -> Result<(), PublishError> {
     let size = event.name.len() + event.data.len();
+    let limit = limits().size(Limit::EventBytes);
     match event.name.is_empty() {
         true => Err(PublishError::NoName),
         false if event.name.len() > MAX_NAME => Err(PublishError::LongName(event.name.len())),
-        false if size > MAX_EVENT => Err(PublishError::TooLarge { name: event.name.clone(), size }),
+        false if size > limit => Err(PublishError::TooLarge { name: event.name.clone(), size, limit }),
         false => Ok(()),
     }
 }

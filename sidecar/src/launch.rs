@@ -9,6 +9,7 @@ pub use handshake::HandshakeError;
 
 use crate::{
     artifact::{Artifact, Lease, Store},
+    bounds,
     confine::{self, Confiner},
     context,
     failure::{Class, Failure, Step},
@@ -26,6 +27,7 @@ use crate::{
 use futures::{StreamExt, stream};
 use rockstar_core::{
     config,
+    limits::Limit,
     manifest::{self, Manifest, Parsed},
     permission::{self, Permission, PermissionError},
     text::{MAX_FAILURE, bounded},
@@ -282,7 +284,14 @@ fn judged(failure: Failure, process: &Process, exhaustion: &Exhaustion) -> Failu
 
 /// What its processes may take together.
 fn limits(target: &Target) -> ProcessLimits {
-    ProcessLimits { memory: target.memory(), threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 }
+    let limits = bounds::limits();
+    ProcessLimits {
+        memory: target.memory(),
+        threads: limits.get(Limit::Threads),
+        descriptors: limits.get(Limit::Descriptors),
+        data: limits.get(Limit::Data),
+        tmp: limits.get(Limit::Tmp),
+    }
 }
 
 fn not_started(error: SpawnError) -> Failure {

@@ -15,12 +15,15 @@ fn spawner() -> &'static Spawner {
     &SPAWNER
 }
 
+/// What is in a process's directory counts for it.
+static EMPTY: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
 fn shell(script: &str) -> Launch {
     Launch {
         plugin: "p".into(),
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
-        directory: "/tmp".into(),
+        directory: EMPTY.path().into(),
         environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
         limits: PLENTY,
         confinement: Confinement::default(),

@@ -11,6 +11,8 @@ pub struct Publication {
     pub plan_generation: u64,
     pub framework_version: String,
     pub sandbox: String,
+    /// What one plugin may take, as JSON.
+    pub limits: Vec<u8>,
     /// The host has no stable set yet.
     pub first_set: bool,
     pub backends: Option<Backends>,
@@ -41,6 +43,7 @@ impl Publication {
             backends: self.backends.clone(),
             first_set: self.first_set,
             leaving: self.leaving.clone(),
+            limits_json: self.limits.clone(),
         }
     }
 

@@ -115,6 +115,7 @@ impl Press<'_> {
             plan_generation: u64::try_from(assignment.generation).unwrap_or_default(),
             framework_version: self.settings.framework.to_string(),
             sandbox: sandbox(spec.map(PluginHostSpec::sandbox).unwrap_or_default()).to_owned(),
+            limits: serde_json::to_vec(&self.settings.limits).unwrap_or_default(),
             first_set: self.memory.state.stable.is_none(),
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),

@@ -6,6 +6,7 @@ use super::{
     memory::Memory,
 };
 use crate::{
+    bounds,
     failure::{Class, Failure, Step},
     framework::Framework,
     manager::{Applied, Desired, GroupOutcome, GroupResult, Manager, OVERTAKEN, Unknown, WITHDRAWN},
@@ -13,7 +14,7 @@ use crate::{
     target::Target,
 };
 use rand::Rng;
-use rockstar_core::{backends::Backends, sandbox::Sandbox, termination::Termination};
+use rockstar_core::{backends::Backends, limits::Limits, sandbox::Sandbox, termination::Termination};
 use rockstar_proto::control::{GroupState, Snapshot, group_state::Outcome};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
@@ -140,6 +141,7 @@ impl Follower {
         let addresses = desired::engines(snapshot);
         self.manager.set_addresses(addresses.clone());
         self.manager.confiner().ask(Sandbox::told(&snapshot.sandbox));
+        bounds::set_limits(Limits::told(&snapshot.limits_json));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
         self.events(&snapshot.host, &addresses);

@@ -2,7 +2,9 @@
 //! session without a commit rolls back. I/O: that of the engine.
 
 use super::{Connection, Database, DatabaseError, Done, Replies, Sink, Statement, Step};
+use crate::bounds::limits;
 use futures::{Stream, StreamExt};
+use rockstar_core::limits::Limit;
 use rockstar_proto::{
     plugin::{DatabaseRequest, Statement as Asked, database_request::Request},
     types::Failure,
@@ -13,8 +15,6 @@ use tonic::Status;
 
 /// A transaction in which nothing happens keeps others waiting no longer than this.
 const IDLE: Duration = Duration::from_secs(30);
-/// The whole of a transaction: nobody else writes meanwhile.
-const MAX_TRANSACTION: Duration = Duration::from_secs(30);
 const USUAL: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 /// For the end of a transaction.
@@ -28,6 +28,7 @@ pub struct Session<G> {
     gate: G,
     transaction: Transaction,
     idle: Duration,
+    /// The whole of a transaction: nobody else writes meanwhile.
     longest: Duration,
 }
 
@@ -57,7 +58,7 @@ impl<G: Gate> Session<G> {
             gate,
             transaction: Transaction::None,
             idle: IDLE,
-            longest: MAX_TRANSACTION,
+            longest: limits().duration(Limit::Transaction),
         }
     }
 
@@ -103,7 +104,10 @@ impl<G: Gate> Session<G> {
     }
 
     fn too_long(&self) -> String {
-        format!("it was open for {}s, the longest that a transaction may be", self.longest.as_secs())
+        format!(
+            "it was open for {}s, the longest that a transaction may be (limits.transaction)",
+            self.longest.as_secs()
+        )
     }
 
     async fn lose(&mut self, why: String) {
