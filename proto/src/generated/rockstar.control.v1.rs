@@ -281,8 +281,8 @@ pub struct Snapshot {
     #[prost(message, repeated, tag = "11")]
     pub leaving: ::prost::alloc::vec::Vec<Allowed>,
     /// what one plugin may take, by name, in bytes, numbers or milliseconds; what is left out = default
-    #[prost(bytes = "vec", tag = "12")]
-    pub limits_json: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "bytes", tag = "12")]
+    pub limits_json: ::prost::bytes::Bytes,
 }
 /// Engines behind what plugins use, by address with credentials; "" = embedded in the sidecar.
 #[derive(Clone, PartialEq, ::prost::Message)]
