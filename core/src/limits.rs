@@ -1,7 +1,7 @@
 //! What one plugin may take of its sidecar: a table of bounds, each with its default and what it may be set to. Pure.
 
-use crate::{duration, quantity};
-use serde::{Deserialize, Serialize};
+use crate::{duration, hint, quantity};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -75,11 +75,13 @@ const ROWS: [Row; 16] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     #[error("limits.{name} is '{given}'; expected {wanted} from {least} to {most}")]
-    Range { name: &'static str, given: String, wanted: &'static str, least: String, most: String },
+    Range { name: String, given: String, wanted: &'static str, least: String, most: String },
     #[error("limits.cache is {cache}, more than limits.totalCache, which is {total}")]
     Cache { cache: String, total: String },
-    #[error("limits.{0} is unknown; there are {names}", names = names())]
-    Unknown(String),
+    #[error("limits.{name} is unknown{}; there are {}", meant(.name), names())]
+    Unknown { name: String },
+    #[error("limits.{name} is given twice, as {other} too")]
+    Twice { name: String, other: String },
 }
 
 impl Limit {
@@ -121,8 +123,25 @@ impl Limit {
         self.row().default
     }
 
-    /// Reads a value: a number, an amount like 64Mi, or a duration like 30s.
-    pub fn read(self, given: &Value) -> Result<u64, LimitError> {
+    /// Finds the limit of that name; a plugins file may spell it as resources do.
+    pub fn of_file(name: &str) -> Result<Self, LimitError> {
+        let found = Self::ALL.into_iter().find(|limit| limit.name() == name || limit.file_name() == name);
+        found.ok_or_else(|| LimitError::Unknown { name: name.to_owned() })
+    }
+
+    #[must_use]
+    pub const fn unit(self) -> Unit {
+        self.row().unit
+    }
+
+    /// The least and the most that it may be set to.
+    #[must_use]
+    pub const fn range(self) -> (u64, u64) {
+        (self.row().least, self.row().most)
+    }
+
+    /// Reads a value: a number, an amount like 64Mi, or a duration like 30s. `name` is how the field was spelled.
+    pub fn read(self, name: &str, given: &Value) -> Result<u64, LimitError> {
         let row = self.row();
         let number = match (given, row.unit) {
             (Value::Number(number), Unit::Count | Unit::Bytes) => number.as_u64(),
@@ -132,7 +151,7 @@ impl Limit {
             _ => None,
         };
         number.filter(|number| (row.least..=row.most).contains(number)).ok_or_else(|| LimitError::Range {
-            name: row.name,
+            name: name.to_owned(),
             given: given.as_str().map_or_else(|| given.to_string(), str::to_owned),
             wanted: match row.unit {
                 Unit::Count => "an integer",
@@ -159,13 +178,18 @@ fn names() -> String {
     ROWS.iter().map(|row| row.name).collect::<Vec<_>>().join(", ")
 }
 
+fn meant(name: &str) -> String {
+    let likely = hint::nearest(name, ROWS.iter().map(|row| row.name));
+    likely.map(|likely| format!(" (did you mean {likely}?)")).unwrap_or_default()
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The bounds in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "BTreeMap<String, u64>", into = "BTreeMap<String, u64>")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "BTreeMap<String, u64>")]
 pub struct Limits([u64; ROWS.len()]);
 
 impl Default for Limits {
@@ -180,16 +204,25 @@ impl Limits {
         let mut limits = Self::default();
         for (name, value) in given {
             let limit = Limit::ALL.into_iter().find(|limit| limit.name() == name);
-            let limit = limit.ok_or_else(|| LimitError::Unknown(name.clone()))?;
-            limits.set(limit, limit.read(value)?);
+            let limit = limit.ok_or_else(|| LimitError::Unknown { name: name.clone() })?;
+            limits.set(limit, limit.read(name, value)?);
         }
         limits.check()
     }
 
-    /// From an operator: what is not known, or out of range, is left out.
+    /// Reads what an operator of any version says: a limit that is not known here is left out, one out of range is kept in
+    /// it, and one that cannot be read has its default. No limit depends on how another one reads.
     #[must_use]
     pub fn told(json: &[u8]) -> Self {
-        serde_json::from_slice(json).unwrap_or_default()
+        let told: Map<String, Value> = serde_json::from_slice(json).unwrap_or_default();
+        let mut limits = Self::default();
+        for limit in Limit::ALL {
+            let (least, most) = limit.range();
+            if let Some(value) = told.get(limit.name()).and_then(Value::as_u64) {
+                limits.set(limit, value.clamp(least, most));
+            }
+        }
+        limits
     }
 
     /// Refuses what does not fit together.
@@ -225,19 +258,6 @@ impl Limits {
     #[must_use]
     pub fn format(&self, limit: Limit) -> String {
         limit.format(self.get(limit))
-    }
-}
-
-impl From<BTreeMap<String, u64>> for Limits {
-    fn from(told: BTreeMap<String, u64>) -> Self {
-        let mut limits = Self::default();
-        for limit in Limit::ALL {
-            let row = limit.row();
-            if let Some(value) = told.get(row.name) {
-                limits.set(limit, (*value).clamp(row.least, row.most));
-            }
-        }
-        limits
     }
 }
 
@@ -295,13 +315,23 @@ mod tests {
         ] {
             assert_eq!(read(given).unwrap_err(), text);
         }
-        assert!(read(json!({"treads": 1})).unwrap_err().starts_with("limits.treads is unknown; there are reg"));
+        let unknown = |given: Value| read(given).unwrap_err();
+        let known = "; there are registrations, registrationBytes, ";
+        assert!(
+            unknown(json!({"treads": 1})).starts_with("limits.treads is unknown (did you mean threads?); there are")
+        );
+        assert!(unknown(json!({"zzz": 1})).starts_with(&format!("limits.zzz is unknown{known}")));
+        assert!(unknown(json!({"log_lines": 30})).starts_with("limits.log_lines is unknown (did you mean logLines?)"));
     }
 
     #[test]
     fn what_another_version_says_is_kept_in_range() {
         let limits = Limits::told(br#"{"threads": 0, "unheard": 5, "storage": 1}"#);
         assert_eq!((limits.get(Limit::Threads), limits.get(Limit::Storage)), (8, 64 << 10));
+        let limits =
+            Limits::told(br#"{"threads": 20, "storage": "64Gi", "tmp": -1, "data": {"soft": 1}, "unheard": []}"#);
+        let found = [Limit::Threads, Limit::Storage, Limit::Tmp, Limit::Data].map(|limit| limits.get(limit));
+        assert_eq!(found, [20, 64 << 20, 64 << 20, 256 << 20]);
         assert_eq!(Limits::told(b"[]"), Limits::default());
         assert_eq!(Limits::told(b""), Limits::default());
     }

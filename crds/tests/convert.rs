@@ -219,6 +219,9 @@ fn limits_are_the_fields_of_the_table() {
     assert_eq!(host(json!({})).limits(), Ok(Limits::default()));
     let limits = host(json!({"limits": {"storage": "1Mi", "threads": 20}})).limits().unwrap();
     assert_eq!((limits.get(Limit::Storage), limits.get(Limit::Threads)), (1 << 20, 20));
-    let error = host(json!({"limits": {"storage": "0"}})).limits().unwrap_err().to_string();
-    assert_eq!(error, "spec: limits.storage is '0'; expected an amount of bytes from 64Ki to 64Gi");
+    let refused = |given: Value| host(json!({"limits": given})).limits().unwrap_err().to_string();
+    let text = "spec: limits.storage is '0'; expected an amount of bytes from 64Ki to 64Gi";
+    assert_eq!(refused(json!({"storage": "0"})), text);
+    let text = "spec: limits.treads is unknown (did you mean threads?); there are registrations, ";
+    assert!(refused(json!({"treads": 10})).starts_with(text));
 }

@@ -8,7 +8,7 @@ use crate::{
     backends::{Backends, EventOverflow},
     document::{Content, Cursor, DocumentError, Place},
     hint,
-    limits::{Limit, Limits},
+    limits::{Limit, LimitError, Limits},
     permission::{Permission, Permissions},
     quantity,
     revision::Resources,
@@ -59,7 +59,7 @@ pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFi
     let framework = at.field("framework").map_or(Ok(None), |f| framework(&f, warnings))?;
     let backends = at.field("backends").map_or(Ok(Backends::default()), |f| backends(&f, warnings))?;
     let sandbox = or(at, "sandbox", Sandbox::default(), sandbox)?;
-    let limits = at.field("limits").map_or(Ok(Limits::default()), |f| limits(&f, warnings))?;
+    let limits = at.field("limits").map_or(Ok(Limits::default()), |f| limits(&f))?;
     let Some(section) = at.field("plugins") else { return Err(missing(at, "plugins")) };
     if matches!(section.content(), Content::List(_)) {
         return Err(fault(FileFault::DirectList, section.place()));
@@ -121,16 +121,18 @@ fn events(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<(Option<String>, E
     Ok((url, or(at, "overflow", EventOverflow::default(), event_overflow)?))
 }
 
-/// Each by the name that the file's other fields suggest, or by that of resources.
-fn limits(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Limits> {
-    let names = Limit::ALL.map(|limit| (limit, [limit.file_name(), limit.name().to_owned()]));
-    let known: Vec<_> = names.iter().flat_map(|(_, names)| names.iter().map(String::as_str)).collect();
-    at.expect_fields(&known, warnings)?;
+/// Each by the name that the file's other fields suggest, or by that of resources. What is mistyped bounds nothing: it is
+/// refused.
+fn limits(at: &Cursor<'_>) -> Result<Limits> {
     let mut limits = Limits::default();
-    for (limit, names) in &names {
-        let Some(field) = names.iter().find_map(|name| at.field(name)) else { continue };
-        let value = limit.read(&field.value()).map_err(|error| fault(error.into(), field.place()))?;
-        limits.set(*limit, value);
+    let mut names: BTreeMap<Limit, &str> = BTreeMap::new();
+    for (name, field) in at.fields()? {
+        let refuse = |error: LimitError| fault(error.into(), field.place());
+        let limit = Limit::of_file(name).map_err(refuse)?;
+        if let Some(other) = names.insert(limit, name) {
+            return Err(refuse(LimitError::Twice { name: name.to_owned(), other: other.to_owned() }));
+        }
+        limits.set(limit, limit.read(name, &field.value()).map_err(refuse)?);
     }
     limits.check().map_err(|error| fault(error.into(), at.place()))
 }

@@ -134,8 +134,12 @@ fn limits_are_given_for_all_and_memory_for_each() {
     assert!(refused("{cache: 32Mi}").contains("more than limits.totalCache"), "{}", refused("{cache: 32Mi}"));
     let memory = error("plugins: {plugins: [{name: p, resources: {memory: 0}}]}");
     assert!(memory.contains("an amount of memory like 100Mi"), "{memory}");
-    let Parsed { warnings, .. } = yaml("limits: {thread: 10}\nplugins: {plugins: []}");
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let text = "line 1, column 18: limits.thread is unknown (did you mean threads?); there are registrations, ";
+    assert!(refused("{thread: 10}").contains(text), "{}", refused("{thread: 10}"));
+    let text = "limits.log_lines is '5'; expected an integer from 10 to 100000";
+    assert!(refused("{log_lines: 5}").ends_with(text), "{}", refused("{log_lines: 5}"));
+    let text = "limits.logLines is given twice, as log_lines too";
+    assert!(refused("{log_lines: 50, logLines: 60}").ends_with(text));
 }
 
 #[test]

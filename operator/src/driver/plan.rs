@@ -29,8 +29,8 @@ pub struct Settings {
     pub framework: semver::Version,
     pub policy: Policy,
     pub ceiling: Permissions,
-    /// What one plugin may take of its sidecar.
-    pub limits: Limits,
+    /// What one plugin may take of its sidecar. None: that cannot be read, and instances keep what they have.
+    pub limits: Option<Limits>,
     /// Says what is wrong with the rollout's policy or the limits. Until it is corrected the rollout is paused.
     pub fault: Option<FieldError>,
 }
@@ -50,8 +50,8 @@ pub fn settings(spec: &PluginHostSpec) -> Result<Settings, FieldError> {
         Err(error) => (Policy { paused: true, ..Policy::default() }, Some(error)),
     };
     let (policy, limits, fault) = match spec.limits() {
-        Ok(limits) => (policy, limits, fault),
-        Err(error) => (Policy { paused: true, ..policy }, Limits::default(), fault.or(Some(error))),
+        Ok(limits) => (policy, Some(limits), fault),
+        Err(error) => (Policy { paused: true, ..policy }, None, fault.or(Some(error))),
     };
     Ok(Settings { framework: spec.framework_version()?, policy, ceiling: spec.ceiling()?, limits, fault })
 }
