@@ -38,6 +38,8 @@ use tokio::task::JoinSet;
 
 /// Events a subscriber's queue holds.
 pub const MAX_EVENTS: usize = 10_000;
+/// The bytes of one event, whoever publishes it: it must fit on the way to a plugin.
+const MAX_EVENT: usize = 250 << 10;
 
 const FULL: &str = "NATS does not take them in time";
 
@@ -79,8 +81,10 @@ pub enum PublishError {
     NoName,
     #[error("the name of an event has {0} bytes, more than the {MAX_NAME} that it may have")]
     LongName(usize),
-    #[error("event '{name}' has {size} bytes, more than the {limit} that an event may have (limits.eventBytes)")]
-    TooLarge { name: String, size: usize, limit: usize },
+    #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
+    TooLarge { name: String, size: usize },
+    #[error("event '{name}' has {size} bytes, more than the {limit} that a plugin's may have (limits.eventBytes)")]
+    OverLimit { name: String, size: usize, limit: usize },
     /// Not the publisher's fault.
     #[error("event '{name}' was not taken by NATS: {why}")]
     NotTaken { name: String, why: String },
@@ -201,13 +205,26 @@ impl Bus {
     }
 }
 
-pub(crate) fn check(event: &Event) -> Result<(), PublishError> {
-    let size = event.name.len() + event.data.len();
-    let limit = limits().size(Limit::EventBytes);
+/// Checks an event of a plugin. What the application publishes is not the plugins', and their limit does not count for it.
+pub(crate) fn check_plugin_event(event: &Event) -> Result<(), PublishError> {
+    check(event)?;
+    let (size, limit) = (size(event), limits().size(Limit::EventBytes));
+    match size > limit {
+        true => Err(PublishError::OverLimit { name: event.name.clone(), size, limit }),
+        false => Ok(()),
+    }
+}
+
+fn size(event: &Event) -> usize {
+    event.name.len() + event.data.len()
+}
+
+fn check(event: &Event) -> Result<(), PublishError> {
+    let size = size(event);
     match event.name.is_empty() {
         true => Err(PublishError::NoName),
         false if event.name.len() > MAX_NAME => Err(PublishError::LongName(event.name.len())),
-        false if size > limit => Err(PublishError::TooLarge { name: event.name.clone(), size, limit }),
+        false if size > MAX_EVENT => Err(PublishError::TooLarge { name: event.name.clone(), size }),
         false => Ok(()),
     }
 }

@@ -123,6 +123,7 @@ impl Launcher {
             environment: environment(target, &artifact, directory.path()),
             directory: directory.path().to_owned(),
             limits: limits(target),
+            limits_now: raised,
             confinement,
             host_socket: Some(directory.host_socket()),
         };
@@ -291,6 +292,19 @@ fn limits(target: &Target) -> ProcessLimits {
         descriptors: limits.get(Limit::Descriptors),
         data: limits.get(Limit::Data),
         tmp: limits.get(Limit::Tmp),
+    }
+}
+
+/// What was raised counts for processes that run, too. What was lowered does not: it would end many plugins at once.
+fn raised(began: ProcessLimits) -> ProcessLimits {
+    let limits = bounds::limits();
+    let more = |began: u64, limit| began.max(limits.get(limit));
+    ProcessLimits {
+        memory: began.memory,
+        threads: more(began.threads, Limit::Threads),
+        descriptors: more(began.descriptors, Limit::Descriptors),
+        data: more(began.data, Limit::Data),
+        tmp: more(began.tmp, Limit::Tmp),
     }
 }
 

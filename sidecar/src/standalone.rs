@@ -4,7 +4,6 @@ mod watch;
 
 use crate::{
     artifact::Store,
-    bounds,
     configuration::Configuration,
     failure::{Class, Failure},
     framework::Framework,
@@ -100,7 +99,7 @@ impl Standalone {
         if let Some(version) = &file.framework {
             self.manager.set_framework(version.clone());
         }
-        bounds::set_limits(file.limits.clone());
+        self.manager.set_limits(file.limits.clone());
         self.manager.set_addresses(file.backends.clone());
         self.engines(&file.backends);
         let strict = file.sandbox == Sandbox::Required;

@@ -38,9 +38,11 @@ impl Paths {
             None => "/var/lib/rockstar".into(),
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(failed)?;
-        let lock = File::create(run.join(LOCK)).map_err(failed)?;
         // In a pod the run directory is memory.
         let plugins = if alone { run.clone() } else { data.clone() };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&plugins).map_err(failed)?;
+        // Where the lock is, there is what its holder removes.
+        let lock = File::create(plugins.join(LOCK)).map_err(failed)?;
         if let Err(cause) = sweep(&plugins, &lock) {
             tracing::warn!(%cause, "Failed to remove what an earlier sidecar left in {}: {cause}", plugins.display());
         }

@@ -6,7 +6,6 @@ use super::{
     memory::Memory,
 };
 use crate::{
-    bounds,
     failure::{Class, Failure, Step},
     framework::Framework,
     manager::{Applied, Desired, GroupOutcome, GroupResult, Manager, OVERTAKEN, Unknown, WITHDRAWN},
@@ -94,6 +93,7 @@ impl Follower {
         if let Some(snapshot) = self.memory.snapshot() {
             // Its plugins protect what those of another host protected: as at the start, nobody passes by them.
             self.manager.registry().wait_for_host(&snapshot.host_uid);
+            self.manager.set_limits(Limits::told(&snapshot.limits_json));
             self.manager.take_away(desired::allowance(&snapshot)).await;
         }
     }
@@ -141,7 +141,6 @@ impl Follower {
         let addresses = desired::engines(snapshot);
         self.manager.set_addresses(addresses.clone());
         self.manager.confiner().ask(Sandbox::told(&snapshot.sandbox));
-        bounds::set_limits(Limits::told(&snapshot.limits_json));
         let sets = desired::sets(snapshot)?;
         self.host.send_replace(snapshot.host.clone());
         self.events(&snapshot.host, &addresses);

@@ -4,7 +4,7 @@
 use super::{Connection, Database, DatabaseError, Done, Replies, Sink, Statement, Step};
 use crate::bounds::limits;
 use futures::{Stream, StreamExt};
-use rockstar_core::limits::Limit;
+use rockstar_core::{duration, limits::Limit};
 use rockstar_proto::{
     plugin::{DatabaseRequest, Statement as Asked, database_request::Request},
     types::Failure,
@@ -28,7 +28,9 @@ pub struct Session<G> {
     gate: G,
     transaction: Transaction,
     idle: Duration,
-    /// The whole of a transaction: nobody else writes meanwhile.
+    /// How long the whole of a transaction may be that begins now: nobody else writes meanwhile.
+    allowed: fn() -> Duration,
+    /// The same of the one that began last.
     longest: Duration,
 }
 
@@ -58,7 +60,8 @@ impl<G: Gate> Session<G> {
             gate,
             transaction: Transaction::None,
             idle: IDLE,
-            longest: limits().duration(Limit::Transaction),
+            allowed: || limits().duration(Limit::Transaction),
+            longest: Duration::ZERO,
         }
     }
 
@@ -105,8 +108,8 @@ impl<G: Gate> Session<G> {
 
     fn too_long(&self) -> String {
         format!(
-            "it was open for {}s, the longest that a transaction may be (limits.transaction)",
-            self.longest.as_secs()
+            "it was open for {}, the longest that a transaction may be (limits.transaction)",
+            duration::format(self.longest)
         )
     }
 
@@ -161,6 +164,7 @@ impl<G: Gate> Session<G> {
         let until = Instant::now() + USUAL;
         let mut connection = self.database.connect(&self.plugin, until).await?;
         connection.control(Step::Begin, until).await?;
+        self.longest = (self.allowed)();
         self.transaction = Transaction::Open(Box::new(connection), Instant::now() + self.longest);
         Ok(Done::default())
     }

@@ -2,7 +2,7 @@
 //! walk follows no link, does not recurse, and goes no further than to the bound. Does I/O, blocking.
 
 use super::{
-    Overrun, ProcessLimits,
+    LimitsNow, Overrun, ProcessLimits,
     sandbox::TEMPORARY,
     session::Session,
     session_processes::{RemovedFile, removed_files},
@@ -35,13 +35,13 @@ const MAX_DESCRIPTORS: usize = 64;
 const STRIDE: u64 = 1000;
 
 /// Ends the processes of a session once they have too much on the disk.
-pub(super) async fn watch(session: Arc<Session>, directory: PathBuf, limits: ProcessLimits) {
+pub(super) async fn watch(session: Arc<Session>, directory: PathBuf, limits: ProcessLimits, now: LimitsNow) {
     let mut pause = PERIOD;
     loop {
         sleep(pause).await;
         let (session_now, directory) = (Arc::clone(&session), directory.clone());
         let began = Instant::now();
-        let found = spawn_blocking(move || passed(&session_now, &directory, &limits)).await;
+        let found = spawn_blocking(move || passed(&session_now, &directory, &now(limits))).await;
         match found {
             Ok(None) => pause = PERIOD.max(began.elapsed() * REST),
             Ok(Some(overrun)) => return session.end_for(overrun),

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     world::{World, built, plugin},
 };
+use rockstar_proto::app::{Event, events_client::EventsClient};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -260,7 +261,7 @@ async fn bounds_of_messages_and_stores_are_those_of_the_file() {
     let outcome = greed.tries("events 2 1022").await;
     assert_eq!(
         outcome,
-        "0 taken: event 'big' has 1025 bytes, more than the 1024 that an event may have (limits.eventBytes)"
+        "0 taken: event 'big' has 1025 bytes, more than the 1024 that a plugin's may have (limits.eventBytes)"
     );
     // An entry has 8 bytes of key, 6 of the plugin's name, and 32 more.
     assert_eq!(greed.tries("store 10 10194").await, "10 taken");
@@ -302,4 +303,35 @@ async fn limits_that_nobody_can_keep_to_are_refused() {
     world.write_file(json!([]));
     world.start();
     world.until_log("limits.threads is '0'; expected an integer from 8 to 32768").await;
+}
+
+#[tokio::test]
+async fn a_change_of_limits_counts_for_plugins_that_run() {
+    let mut greed = Greed::limited(json!({}), json!({"storage": "100Ki", "tmp": "1Mi", "threads": 30})).await;
+    let outcome = greed.tries("store 11 10194").await;
+    assert_eq!(outcome, "10 taken: the plugin's storage is full: it may have 100Ki (limits.storage)");
+    let before = greed.world.pid_of("greedy");
+    greed.world.limits = json!({"storage": "1Mi", "tmp": "8Mi", "threads": 100});
+    assert_eq!(greed.tries("store 11 10194").await, "11 taken");
+    assert_eq!(greed.tries("threads 50").await, "done");
+    assert_eq!(greed.tries("fill tmp/a 4").await, "done");
+    assert_eq!(greed.world.pid_of("greedy"), before, "the change restarted it");
+    // If less were allowed, it would be ended for less.
+    greed.dies("fill tmp/b 8", "tmp/ is too large: more than 8Mi (limits.tmp)").await;
+    greed.world.limits = json!({"storage": "100Ki"});
+    let outcome = greed.tries("store 11 10194").await;
+    assert_eq!(outcome, "0 taken: the plugin's storage is full: it may have 100Ki (limits.storage)");
+}
+
+#[tokio::test]
+async fn the_applications_events_are_not_those_that_plugins_are_bounded_by() {
+    let greed = Greed::limited(json!({}), json!({"event_bytes": "1Ki"})).await;
+    let mut client = EventsClient::new(greed.world.channel().await.unwrap());
+    let mut publish = async |size: usize| {
+        let event = Event { name: "large".into(), data: vec![0; size].into(), ..Event::default() };
+        client.publish(event).await.map(|_| ()).map_err(|refused| refused.message().to_owned())
+    };
+    publish(100_000).await.unwrap();
+    let refused = publish(250 << 10).await.unwrap_err();
+    assert_eq!(refused, "event 'large' has 256005 bytes, more than the 256000 that an event may have");
 }

@@ -87,7 +87,15 @@ impl World {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let trace = Trace::at(&directory.path().join("trace"));
-        Self { directory, sidecar: None, volumes: Vec::new(), limits: json!({}), authorities: None, admin_port: 0, trace }
+        Self {
+            directory,
+            sidecar: None,
+            volumes: Vec::new(),
+            limits: json!({}),
+            authorities: None,
+            admin_port: 0,
+            trace,
+        }
     }
 
     /// All plugins installed, the sidecar running, every plugin too.
