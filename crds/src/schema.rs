@@ -87,11 +87,14 @@ pub(crate) fn limits(schema: &mut Schema) {
     for limit in Limit::ALL {
         let Some(field) = fields.get_mut(limit.name()).and_then(Value::as_object_mut) else { continue };
         let (least, most) = limit.range();
+        let (first, last) = (limit.format(least), limit.format(most));
+        if let Some(Value::String(description)) = field.get_mut("description") {
+            description.push_str(&format!(" From {first} to {last}."));
+        }
         if limit.unit() == Unit::Count {
             field.extend([("minimum".to_owned(), json!(least)), ("maximum".to_owned(), json!(most))]);
             continue;
         }
-        let (first, last) = (limit.format(least), limit.format(most));
         let (rules, what) = match limit.unit() {
             Unit::Milliseconds => (
                 format!("duration(self) >= duration('{}ms') && duration(self) <= duration('{}ms')", least, most),

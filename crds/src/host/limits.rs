@@ -15,11 +15,11 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i32>")]
     pub registrations: Option<u32>,
-    /// Their names and patterns together. 256Ki by default, at most 1Mi.
+    /// Their names and patterns together. 256Ki by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any")]
     pub registration_bytes: Option<IntOrString>,
-    /// One event, with its name. 250Ki by default and at most.
+    /// One event, with its name. 250Ki by default. The application's are not bounded by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any")]
     pub event_bytes: Option<IntOrString>,
@@ -43,11 +43,11 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any")]
     pub database: Option<IntOrString>,
-    /// The directory data/ of a plugin's process: with more it is ended. 256Mi by default. For processes that start later.
+    /// The directory data/ of a plugin's process: with more it is ended. 256Mi by default. Lowered, for processes that start later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any")]
     pub data: Option<IntOrString>,
-    /// The directory tmp/ of a plugin's process: with more it is ended. 64Mi by default. For processes that start later.
+    /// The directory tmp/ of a plugin's process: with more it is ended. 64Mi by default. Lowered, for processes that start later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any")]
     pub tmp: Option<IntOrString>,
@@ -55,7 +55,7 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::any")]
     pub artifact: Option<IntOrString>,
-    /// Threads of all processes of a plugin: with more they are ended. 256 by default. For processes that start later.
+    /// Threads of all processes of a plugin: with more they are ended. 256 by default. Lowered, for processes that start later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i32>")]
     pub threads: Option<u32>,

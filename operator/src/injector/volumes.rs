@@ -23,11 +23,11 @@ const AUTHORITIES: &str = "rockstar-ca";
 const NOTHING: &str = "rockstar-nothing";
 const TOKEN_SECONDS: u32 = 3600;
 
-/// Plugins, and copies of artifacts, that find room in any case.
+/// Plugins that may each take all that limits allow, and copies of artifacts of the largest size, for which there is room.
 const PLUGINS: u64 = 256;
 const ARTIFACTS: u64 = 16;
 
-/// The bounds end a pod that keeps to nothing, and no other: each plugin may take what its limits allow.
+/// A pod that goes beyond these bounds is evicted by its node. They stand behind those that the sidecar watches.
 pub(super) fn all(limits: &Limits) -> Vec<Value> {
     let token = json!({"path": "token", "audience": TOKEN_AUDIENCE, "expirationSeconds": TOKEN_SECONDS});
     let bundle = json!({"name": CA_CONFIG_MAP, "items": [{"key": CA_KEY, "path": CA_KEY}], "optional": true});
