@@ -11,7 +11,9 @@ use crate::{
     assignment::{ErrorThreshold, Policies},
     backends::Backends,
     document::{self, Cursor},
+    limits::Limits,
     permission::Permissions,
+    revision::Resources,
     sandbox::Sandbox,
 };
 use semver::Version;
@@ -33,6 +35,8 @@ pub struct PluginsFile {
     pub framework: Option<Version>,
     pub backends: Backends,
     pub sandbox: Sandbox,
+    /// What one plugin may take of the sidecar.
+    pub limits: Limits,
 }
 
 /// One plugin of the file.
@@ -48,6 +52,7 @@ pub struct Entry {
     /// The program and its arguments; empty = as the manifest says.
     pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
+    pub resources: Resources,
     pub policies: Policies,
 }
 

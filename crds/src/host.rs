@@ -1,5 +1,6 @@
 //! PluginHost: a group of pods that share a set of plugins, and how changes reach them. Types only.
 
+pub mod limits;
 pub mod status;
 
 use crate::{
@@ -13,6 +14,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use limits::Limits;
 pub use status::PluginHostStatus;
 
 /// A group of pods that share a set of plugins.
@@ -61,6 +63,9 @@ pub struct PluginHostSpec {
     /// Required by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// What one plugin may take of its sidecar; what is left out has its default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sidecar: Option<Sidecar>,
     #[serde(default)]
@@ -81,6 +86,7 @@ impl PluginHostSpec {
             backends: None,
             error_threshold: None,
             sandbox: None,
+            limits: None,
             sidecar: None,
             rollout: Rollout::default(),
         }

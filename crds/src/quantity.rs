@@ -1,46 +1,16 @@
-//! Kubernetes quantities in whole bytes, as far as memory needs them: `100Mi`, `1.5Gi`, `128M`, `104857600`. Pure.
+//! Kubernetes quantities in whole bytes, given as text or as a number. Pure.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-
-const UNITS: [(&str, u64); 12] = [
-    ("Ki", 1 << 10),
-    ("Mi", 1 << 20),
-    ("Gi", 1 << 30),
-    ("Ti", 1 << 40),
-    ("Pi", 1 << 50),
-    ("Ei", 1 << 60),
-    ("k", 1_000),
-    ("M", 1_000_000),
-    ("G", 1_000_000_000),
-    ("T", 1_000_000_000_000),
-    ("P", 1_000_000_000_000_000),
-    ("", 1),
-];
+use rockstar_core::quantity;
 
 /// The bytes; none if it is no amount, none at all, or more than there is.
 #[must_use]
 pub fn bytes(quantity: &IntOrString) -> Option<u64> {
     match quantity {
         IntOrString::Int(n) => u64::try_from(*n).ok(),
-        IntOrString::String(text) => parse(text),
+        IntOrString::String(text) => quantity::parse(text),
     }
     .filter(|&n| n > 0)
-}
-
-fn parse(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    match number.split_once('.') {
-        None => number.parse::<u64>().ok()?.checked_mul(*factor),
-        Some(_) => fraction(number.parse().ok()?, *factor),
-    }
-}
-
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn fraction(number: f64, factor: u64) -> Option<u64> {
-    let bytes = (number * factor as f64).ceil();
-    (bytes >= 0.0 && bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Schemas that cannot be derived, and the rules of expressions used in many places. Pure.
 
+use rockstar_core::limits::{Limit, Unit};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
@@ -77,6 +78,44 @@ pub(crate) fn memory(_: &mut SchemaGenerator) -> Schema {
             "must be an amount of memory like 100Mi",
         )],
     })
+}
+
+/// Gives each field of limits the range that it has, and keeps unknown names: the webhook and the operator refuse them.
+pub(crate) fn limits(schema: &mut Schema) {
+    schema.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));
+    let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for limit in Limit::ALL {
+        let Some(field) = fields.get_mut(limit.name()).and_then(Value::as_object_mut) else { continue };
+        let (least, most) = limit.range();
+        let (first, last) = (limit.format(least), limit.format(most));
+        if let Some(Value::String(description)) = field.get_mut("description") {
+            description.push_str(&format!(" From {first} to {last}."));
+        }
+        if limit.unit() == Unit::Count {
+            field.extend([("minimum".to_owned(), json!(least)), ("maximum".to_owned(), json!(most))]);
+            continue;
+        }
+        let (rules, what) = match limit.unit() {
+            Unit::Milliseconds => (
+                format!("duration(self) >= duration('{}ms') && duration(self) <= duration('{}ms')", least, most),
+                "a duration",
+            ),
+            _ => (
+                format!(
+                    "isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('{first}')) && \
+                     !quantity(string(self)).isGreaterThan(quantity('{last}'))"
+                ),
+                "an amount of bytes",
+            ),
+        };
+        let message = format!("must be {what} from {first} to {last}");
+        let others = field.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
+        others.as_array_mut().into_iter().for_each(|all| all.push(rule(&rules, &message)));
+        if limit.unit() == Unit::Bytes {
+            field.remove("x-kubernetes-preserve-unknown-fields");
+            field.insert("x-kubernetes-int-or-string".to_owned(), json!(true));
+        }
+    }
 }
 
 /// What a container asks for and may use, as in a pod.

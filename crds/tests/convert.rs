@@ -201,3 +201,27 @@ fn a_host_has_defaults_and_limits() {
         );
     }
 }
+
+#[test]
+fn limits_are_the_fields_of_the_table() {
+    use rockstar_core::limits::{Limit, Limits};
+    let given: serde_json::Map<_, _> = Limit::ALL
+        .into_iter()
+        .map(|limit| (limit.name().to_owned(), json!(limit.format(limit.default_value()))))
+        .map(|(name, value)| {
+            (name, value.as_str().and_then(|v| v.parse().ok()).map_or(value.clone(), |n: u32| json!(n)))
+        })
+        .collect();
+    let spec = host(json!({"limits": given}));
+    let written = serde_json::to_value(&spec.limits).unwrap();
+    assert_eq!(written.as_object().unwrap().len(), Limit::ALL.len(), "each limit has a field: {written}");
+    assert_eq!(spec.limits(), Ok(Limits::default()));
+    assert_eq!(host(json!({})).limits(), Ok(Limits::default()));
+    let limits = host(json!({"limits": {"storage": "1Mi", "threads": 20}})).limits().unwrap();
+    assert_eq!((limits.get(Limit::Storage), limits.get(Limit::Threads)), (1 << 20, 20));
+    let refused = |given: Value| host(json!({"limits": given})).limits().unwrap_err().to_string();
+    let text = "spec: limits.storage is '0'; expected an amount of bytes from 64Ki to 64Gi";
+    assert_eq!(refused(json!({"storage": "0"})), text);
+    let text = "spec: limits.treads is unknown (did you mean threads?); there are registrations, ";
+    assert!(refused(json!({"treads": 10})).starts_with(text));
+}

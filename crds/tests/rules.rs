@@ -126,6 +126,7 @@ fn hosts_are_checked() {
         ("backends/events", json!({"overflow": "DropOldest"})),
         ("backends/events", json!({"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}})),
         ("errorThreshold/webhook", json!("https://alertmanager/api/v2/alerts")),
+        ("limits", json!({"storage": "64Ki", "data": "1Ti", "tmp": 1_048_576, "threads": 8, "transaction": "10m"})),
     ];
     for (pointer, value) in good {
         assert_eq!(host_errors(with(host(), pointer, value)), "", "{pointer}");
@@ -141,6 +142,13 @@ fn hosts_are_checked() {
         ("permissionCeiling", json!(["root"]), "unknown permission: root"),
         ("backends/events", json!({}), "urlFrom or overflow must be given"),
         ("errorThreshold/webhook", json!("ftp://alertmanager"), "must begin with https:// or http://"),
+        ("limits/storage", json!("65535"), "must be an amount of bytes from 64Ki to 64Gi"),
+        ("limits/storage", json!("65Gi"), "must be an amount of bytes from 64Ki to 64Gi"),
+        ("limits/storage", json!("much"), "must be an amount of bytes from 64Ki to 64Gi"),
+        ("limits/tmp", json!(-1), "must be an amount of bytes from 1Mi to 1024Gi"),
+        ("limits/transaction", json!("999ms"), "must be a duration from 1s to 10m"),
+        ("limits/transaction", json!("11m"), "must be a duration from 1s to 10m"),
+        ("limits/transaction", json!("1d"), "must be a duration like 30s, 5m, 1h30m or 100ms"),
         ("sidecar/resources/limits", json!({"memory": "lots"}), "must be a quantity like 100m or 64Mi"),
     ];
     for (pointer, value, expected) in bad {

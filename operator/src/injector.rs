@@ -42,7 +42,8 @@ pub fn inject(pod: &Value, host: Option<&PluginHost>, settings: &Settings) -> Re
     let spec = object(root, "spec", "spec")?;
     let grace = spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64);
     let volumes = list(spec, "volumes", "spec.volumes")?;
-    volumes::all().into_iter().for_each(|volume| upsert(volumes, volume));
+    let limits = host.and_then(|host| host.spec.limits().ok()).unwrap_or_default();
+    volumes::all(&limits).into_iter().for_each(|volume| upsert(volumes, volume));
     connect(list(spec, "containers", "spec.containers")?)?;
     let sidecar = sidecar::container(settings, host, grace);
     put_first(list(spec, "initContainers", "spec.initContainers")?, sidecar);

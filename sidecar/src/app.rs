@@ -62,7 +62,7 @@ impl Core {
         let launcher = Launcher {
             spawner: Spawner::new(stub).map_err(prepare("the thread that starts processes"))?,
             store: store.clone(),
-            run: paths.run.clone(),
+            run: paths.plugins.clone(),
             limits: Limits::default(),
             memory: arguments.memory_limit,
             framework: Arc::clone(&framework),

@@ -25,10 +25,10 @@ pub struct Arguments {
     /// Unix socket for the application [default: ./rockstar.sock, with --control /run/rockstar/app/app.sock]
     #[arg(long, env = "ROCKSTAR_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Private directory for plugin processes [default: a temporary one, with --control /run/rockstar]
+    /// Private directory for what lives as long as the sidecar, and without --control for plugin processes [default: a temporary one, with --control /run/rockstar]
     #[arg(long, env = "ROCKSTAR_RUN_DIR", value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
-    /// Directory for artifacts and state [default: in the run directory, with --control /var/lib/rockstar]
+    /// Directory for artifacts and state, and with --control for plugin processes [default: in the run directory, with --control /var/lib/rockstar]
     #[arg(long, env = "ROCKSTAR_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Address of metrics, health and admin [default: 127.0.0.1:8080, with --control 0.0.0.0:9464]

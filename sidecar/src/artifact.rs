@@ -151,7 +151,7 @@ impl Artifact {
         let unreadable = |cause| ArtifactError::Unreadable { path: path.display().to_string(), cause };
         if std::fs::metadata(path).map_err(unreadable)?.len() > MAX_MANIFEST {
             let what = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Err(ArtifactError::TooLarge { what, limit: MAX_MANIFEST >> 10, unit: "KiB" });
+            return Err(ArtifactError::TooLarge { what, limit: format!("{} KiB", MAX_MANIFEST >> 10) });
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         let mut parsed = manifest::load(&text, *format)?;

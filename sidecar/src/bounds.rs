@@ -1,8 +1,23 @@
-//! What one plugin may take of the sidecar, as a table: beyond it the plugin hears an error, and nobody else is hurt. Pure.
+//! What one plugin may take of the sidecar: beyond it the plugin hears an error, and nobody else is hurt. Bounds that can be
+//! set are those of `rockstar_core::limits`; the others are what a message or the sidecar can hold. Memory only.
 
-/// Registrations of one process, and the bytes of their texts together.
-pub const MAX_REGISTRATIONS: usize = 1024;
-pub const MAX_REGISTRATION_BYTES: usize = 256 << 10;
+use arc_swap::ArcSwap;
+use rockstar_core::limits::Limits;
+use std::sync::{Arc, LazyLock};
+
+/// Of this process, which is one sidecar.
+static LIMITS: LazyLock<ArcSwap<Limits>> = LazyLock::new(ArcSwap::default);
+
+/// The bounds in force.
+pub fn limits() -> Arc<Limits> {
+    LIMITS.load_full()
+}
+
+/// Puts bounds in force, as the operator or the plugins file has them. Those of processes count for the next ones.
+pub fn set_limits(limits: Limits) {
+    LIMITS.store(Arc::new(limits));
+}
+
 /// A name: of an event, middleware, a service, a method.
 pub const MAX_NAME: usize = 256;
 /// What comes back in `Call.handler`: SDKs make it of a name and a number.
@@ -12,9 +27,7 @@ pub const MAX_PATTERN: usize = 1024;
 /// What applications are told of all plugins' interests.
 pub const MAX_INTEREST_BYTES: usize = 2 << 20;
 
-/// Entries of the cache, with what keeping them costs.
-pub const MAX_CACHE_BYTES: usize = 24 << 20;
-pub const MAX_CACHE_BYTES_OF_PLUGIN: usize = 8 << 20;
+/// What keeping an entry of the cache costs.
 pub const CACHE_ENTRY_OVERHEAD: usize = 300;
 
 /// Connections to a context, and calls on each at once.

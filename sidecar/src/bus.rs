@@ -12,13 +12,20 @@ pub use ears::{Ears, Names};
 pub use inbox::{Inbox, QueuedBytes};
 pub use nats::{Address, AddressError};
 
-use crate::{bounds::MAX_NAME, registry::Registry, slot::Slot};
+use crate::{
+    bounds::{MAX_NAME, limits},
+    registry::Registry,
+    slot::Slot,
+};
 use arc_swap::ArcSwapOption;
 use inbox::Pushed;
 use nats::Nats;
 use parking_lot::Mutex;
 use receipts::Receipt;
-use rockstar_core::backends::{Backends, EventOverflow};
+use rockstar_core::{
+    backends::{Backends, EventOverflow},
+    limits::Limit,
+};
 use rockstar_proto::plugin::Event;
 use std::{
     fmt,
@@ -31,10 +38,8 @@ use tokio::task::JoinSet;
 
 /// Events a subscriber's queue holds.
 pub const MAX_EVENTS: usize = 10_000;
-/// The bytes of events in all queues; no queue takes more than what leaves room for others.
-pub const MAX_BYTES: usize = 16 << 20;
-/// One event must fit on the way to a plugin.
-pub const MAX_EVENT: usize = 250 << 10;
+/// The bytes of one event, whoever publishes it: it must fit on the way to a plugin.
+const MAX_EVENT: usize = 250 << 10;
 
 const FULL: &str = "NATS does not take them in time";
 
@@ -78,6 +83,8 @@ pub enum PublishError {
     LongName(usize),
     #[error("event '{name}' has {size} bytes, more than the {MAX_EVENT} that an event may have")]
     TooLarge { name: String, size: usize },
+    #[error("event '{name}' has {size} bytes, more than the {limit} that a plugin's may have (limits.eventBytes)")]
+    OverLimit { name: String, size: usize, limit: usize },
     /// Not the publisher's fault.
     #[error("event '{name}' was not taken by NATS: {why}")]
     NotTaken { name: String, why: String },
@@ -198,8 +205,22 @@ impl Bus {
     }
 }
 
-pub(crate) fn check(event: &Event) -> Result<(), PublishError> {
-    let size = event.name.len() + event.data.len();
+/// Checks an event of a plugin. What the application publishes is not the plugins', and their limit does not count for it.
+pub(crate) fn check_plugin_event(event: &Event) -> Result<(), PublishError> {
+    check(event)?;
+    let (size, limit) = (size(event), limits().size(Limit::EventBytes));
+    match size > limit {
+        true => Err(PublishError::OverLimit { name: event.name.clone(), size, limit }),
+        false => Ok(()),
+    }
+}
+
+fn size(event: &Event) -> usize {
+    event.name.len() + event.data.len()
+}
+
+fn check(event: &Event) -> Result<(), PublishError> {
+    let size = size(event);
     match event.name.is_empty() {
         true => Err(PublishError::NoName),
         false if event.name.len() > MAX_NAME => Err(PublishError::LongName(event.name.len())),

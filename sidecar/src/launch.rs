@@ -9,6 +9,7 @@ pub use handshake::HandshakeError;
 
 use crate::{
     artifact::{Artifact, Lease, Store},
+    bounds,
     confine::{self, Confiner},
     context,
     failure::{Class, Failure, Step},
@@ -26,6 +27,7 @@ use crate::{
 use futures::{StreamExt, stream};
 use rockstar_core::{
     config,
+    limits::Limit,
     manifest::{self, Manifest, Parsed},
     permission::{self, Permission, PermissionError},
     text::{MAX_FAILURE, bounded},
@@ -121,6 +123,7 @@ impl Launcher {
             environment: environment(target, &artifact, directory.path()),
             directory: directory.path().to_owned(),
             limits: limits(target),
+            limits_now: raised,
             confinement,
             host_socket: Some(directory.host_socket()),
         };
@@ -282,7 +285,27 @@ fn judged(failure: Failure, process: &Process, exhaustion: &Exhaustion) -> Failu
 
 /// What its processes may take together.
 fn limits(target: &Target) -> ProcessLimits {
-    ProcessLimits { memory: target.memory(), threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 }
+    let limits = bounds::limits();
+    ProcessLimits {
+        memory: target.memory(),
+        threads: limits.get(Limit::Threads),
+        descriptors: limits.get(Limit::Descriptors),
+        data: limits.get(Limit::Data),
+        tmp: limits.get(Limit::Tmp),
+    }
+}
+
+/// What was raised counts for processes that run, too. What was lowered does not: it would end many plugins at once.
+fn raised(began: ProcessLimits) -> ProcessLimits {
+    let limits = bounds::limits();
+    let more = |began: u64, limit| began.max(limits.get(limit));
+    ProcessLimits {
+        memory: began.memory,
+        threads: more(began.threads, Limit::Threads),
+        descriptors: more(began.descriptors, Limit::Descriptors),
+        data: more(began.data, Limit::Data),
+        tmp: more(began.tmp, Limit::Tmp),
+    }
 }
 
 fn not_started(error: SpawnError) -> Failure {

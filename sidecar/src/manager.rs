@@ -36,6 +36,7 @@ pub use serve::{OVERTAKEN, WITHDRAWN};
 pub use withdraw::{Allowed, AllowedPlugin};
 
 use crate::{
+    bounds,
     confine::Confiner,
     framework::Framework,
     launch::Launcher,
@@ -49,7 +50,11 @@ use crash::Event;
 use parking_lot::Mutex;
 use plugin::Plugin;
 use probation::Probations;
-use rockstar_core::{assignment::Policies, backends::Backends};
+use rockstar_core::{
+    assignment::Policies,
+    backends::Backends,
+    limits::{Limit, Limits},
+};
 use semver::Version;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -151,6 +156,22 @@ impl Manager {
     #[must_use]
     pub fn addresses(&self) -> Arc<Backends> {
         self.addresses.load_full()
+    }
+
+    /// Puts in force what one plugin may take, as far as the container has the memory for it.
+    pub fn set_limits(&self, limits: Limits) {
+        let (limits, fits) = room::fit(limits, self.launcher.memory);
+        let before = bounds::limits();
+        let changed = Limit::ALL.into_iter().filter(|limit| limits.get(*limit) != before.get(*limit));
+        let changes: Vec<_> = changed.map(|limit| format!("{} {}", limit.name(), limits.format(limit))).collect();
+        if changes.is_empty() {
+            return;
+        }
+        if let Err(error) = fits {
+            tracing::error!("{error}");
+        }
+        tracing::info!("Limits of plugins changed: {}", changes.join(", "));
+        bounds::set_limits(limits);
     }
 
     pub fn set_addresses(&self, addresses: Backends) {

@@ -19,7 +19,7 @@ mod verdict;
 
 pub use exhaustion::{Exhaustion, is_shortage};
 pub use exit::{Ended, Exit};
-pub use limits::ProcessLimits;
+pub use limits::{LimitsNow, ProcessLimits};
 pub(crate) use output::Flood;
 pub use overrun::Overrun;
 pub use reaper::Spawner;
@@ -65,6 +65,8 @@ pub struct Launch {
     pub environment: BTreeMap<String, String>,
     /// For it and all that it starts.
     pub limits: ProcessLimits,
+    /// Says what these limits have become meanwhile.
+    pub limits_now: LimitsNow,
     pub confinement: Confinement,
     /// The socket of the plugin's context, in the directory; None where it has none.
     pub host_socket: Option<PathBuf>,
@@ -116,7 +118,8 @@ impl Process {
         let spawned = spawner.spawn(launch).await.map_err(SpawnError::Spawn)?;
         let tail = Arc::new(Tail::default());
         let readers = output::read(&launch.plugin, spawned.stdout, spawned.stderr, &tail).map_err(SpawnError::Spawn)?;
-        let disk_watch = disk_usage::watch(Arc::clone(&spawned.session), launch.directory.clone(), launch.limits);
+        let disk_watch =
+            disk_usage::watch(Arc::clone(&spawned.session), launch.directory.clone(), launch.limits, launch.limits_now);
         let mut process = Self {
             session: spawned.session,
             ended: spawned.ended,

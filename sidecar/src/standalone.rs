@@ -99,6 +99,7 @@ impl Standalone {
         if let Some(version) = &file.framework {
             self.manager.set_framework(version.clone());
         }
+        self.manager.set_limits(file.limits.clone());
         self.manager.set_addresses(file.backends.clone());
         self.engines(&file.backends);
         let strict = file.sandbox == Sandbox::Required;
@@ -136,7 +137,7 @@ impl Standalone {
     fn configuration(&self, file: &PluginsFile) -> Configuration {
         match &file.backends.config {
             Some(path) => Configuration::file(Path::new(path), &[]),
-            None => Configuration::file(&self.path, &["plugins", "backends"]),
+            None => Configuration::file(&self.path, &["plugins", "backends", "limits"]),
         }
     }
 
@@ -180,9 +181,9 @@ impl Standalone {
             return Ok(Target { pinned: None, ..target.clone() });
         };
         let Assignment { config, permissions, policies, .. } = target.assignment.clone();
-        let env = target.body.env.clone();
+        let (env, resources) = (target.body.env.clone(), target.body.resources.clone());
         let name = target.name().to_owned();
-        self.target(&Entry { name, config, permissions, policies, env, ..entry(path) }, target.place).await
+        self.target(&Entry { name, config, permissions, policies, env, resources, ..entry(path) }, target.place).await
     }
 
     fn entry(&self, state: &State, name: &str) -> Option<(usize, Entry)> {
@@ -219,7 +220,7 @@ impl Standalone {
         permission::check_declared(&manifest, &entry.permissions)
             .map_err(|e| Failure::revision(crate::failure::Step::Load, "PermissionMismatch", e))?;
         let (permissions, env) = (entry.permissions.clone(), entry.env.clone());
-        let body = Body { manifest, source, permissions, env, resources: Resources::default() };
+        let body = Body { manifest, source, permissions, env, resources: entry.resources.clone() };
         Ok(Target {
             assignment: Assignment {
                 plugin: body.manifest.name.clone(),
@@ -331,6 +332,7 @@ pub fn entry(path: &str) -> Entry {
         permissions: BTreeSet::new(),
         command: Vec::new(),
         env: BTreeMap::new(),
+        resources: Resources::default(),
         policies: Policies::default(),
     }
 }

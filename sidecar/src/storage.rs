@@ -8,8 +8,6 @@ use crate::bounds::MAX_VALUE_MESSAGE;
 use bytes::Bytes;
 use std::{path::Path, time::Duration};
 
-/// A plugin's keys and values, embedded.
-const MAX_BYTES: usize = 64 << 20;
 /// A list of keys, in bytes: it is one message.
 const MAX_KEYS: usize = MAX_VALUE_MESSAGE - 1024;
 /// An operation that takes longer has failed.
@@ -21,8 +19,8 @@ pub enum StorageError {
     NotFound(String),
     #[error("the storage did not answer within {}s", DEADLINE.as_secs())]
     Timeout,
-    #[error("the plugin's storage is full: it may have {} MiB", MAX_BYTES >> 20)]
-    Full,
+    #[error("the plugin's storage is full: it may have {0} (limits.storage)")]
+    Full(String),
     #[error("the keys of the plugin's storage have more than the {MAX_KEYS} bytes that fit into a list")]
     ManyKeys,
     #[error("the storage failed: {0}")]
@@ -122,21 +120,21 @@ mod tests {
     async fn a_plugin_fills_its_share_and_can_make_room() {
         let data = tempfile::tempdir().unwrap();
         let storage = Storage::new(None, data.path(), "");
-        let each = MAX_BYTES / 16;
+        let each = (64 << 20) / 16;
         let value = |size: usize| Bytes::from(vec![0; size - 2 - "p".len() - 32]);
         for n in 10..26 {
             storage.set("p", &n.to_string(), value(each)).await.unwrap();
         }
         let full = storage.set("p", "99", Bytes::new()).await.unwrap_err();
-        assert_eq!(full.to_string(), "the plugin's storage is full: it may have 64 MiB");
+        assert_eq!(full.to_string(), "the plugin's storage is full: it may have 64Mi (limits.storage)");
         storage.set("p", "10", value(each)).await.unwrap();
-        assert_eq!(storage.set("p", "10", value(each + 1)).await, Err(StorageError::Full));
+        assert_eq!(storage.set("p", "10", value(each + 1)).await, Err(full.clone()));
         storage.set("q", "k", Bytes::new()).await.unwrap();
         storage.delete("p", "10").await.unwrap();
         storage.set("p", "99", Bytes::new()).await.unwrap();
         drop(storage);
         let storage = Storage::new(None, data.path(), "");
-        assert_eq!(storage.set("p", "10", value(each)).await, Err(StorageError::Full), "it is counted after a restart");
+        assert_eq!(storage.set("p", "10", value(each)).await, Err(full), "it is counted after a restart");
         storage.clear("p").await.unwrap();
         storage.set("p", "10", value(each)).await.unwrap();
     }

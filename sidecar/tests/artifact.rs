@@ -134,7 +134,7 @@ async fn failures_say_who_is_to_blame() {
         ("/busy", Class::Environment, "ArtifactUnavailable", "the server answered 503".to_owned()),
         ("/secret", Class::Environment, "ArtifactAccessDenied", "the server answered 403".to_owned()),
         ("/short", Class::Environment, "ArtifactUnavailable", format!("failed to download {base}/short: ")),
-        ("/huge", Class::Revision, "ArtifactInvalid", "is too large: at most 512 MiB".to_owned()),
+        ("/huge", Class::Revision, "ArtifactInvalid", "is too large: at most 512Mi (limits.artifact)".to_owned()),
         ("/page", Class::Revision, "ArtifactInvalid", "it is neither a tar.gz nor an executable".to_owned()),
     ];
     for (path, class, reason, part) in cases {

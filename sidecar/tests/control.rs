@@ -635,6 +635,25 @@ async fn a_withdrawn_plugin_ends_while_another_one_starts() {
 }
 
 #[tokio::test]
+async fn limits_count_while_another_plugin_starts() {
+    let mut sidecar = Sidecar::new(&[]);
+    let operator = Operator::serve(sidecar.path());
+    let [x, y1, y2] = busy(&mut sidecar, &operator).await;
+    let before = sidecar.processes().len();
+    let limits = |limits: &'static [u8]| {
+        let told = stable(2, &[&x, &y2], &[&x, &y1]);
+        operator.says.send_replace(told.map(|told| Snapshot { limits_json: limits.into(), ..told }));
+    };
+    // As another version may say it.
+    limits(br#"{"threads": 20, "storage": 1, "unheard": {"of": []}, "tmp": "1Gi"}"#);
+    sidecar.until_log("Limits of plugins changed: storage 64Ki, threads 20").await;
+    limits(br#"{"threads": 30, "storage": 1}"#);
+    sidecar.until_log("Limits of plugins changed: threads 30").await;
+    assert!(!operator.runs("y", "1.2.0"), "y has not started yet");
+    assert_eq!(sidecar.processes().len(), before, "nobody was restarted");
+}
+
+#[tokio::test]
 async fn a_withdrawn_permission_is_gone_while_another_plugin_starts() {
     let mut sidecar = Sidecar::new(&[]);
     let operator = Operator::serve(sidecar.path());

@@ -4,7 +4,14 @@
 use rockstar_sidecar::process::{
     Ended, Exit, Launch, Overrun, Process, ProcessLimits, SpawnError, Spawner, sandbox::Confinement,
 };
-use std::{path::Path, sync::LazyLock, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 const PLENTY: ProcessLimits =
     ProcessLimits { memory: 1 << 30, threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 };
@@ -15,14 +22,18 @@ fn spawner() -> &'static Spawner {
     &SPAWNER
 }
 
+/// What is in a process's directory counts for it.
+static EMPTY: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().unwrap());
+
 fn shell(script: &str) -> Launch {
     Launch {
         plugin: "p".into(),
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
-        directory: "/tmp".into(),
+        directory: EMPTY.path().into(),
         environment: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
         limits: PLENTY,
+        limits_now: std::convert::identity,
         confinement: Confinement::default(),
         host_socket: None,
     }
@@ -179,7 +190,7 @@ async fn what_starts_too_many_threads_is_ended_and_others_are_excused_for_it() {
     let launch = limited(script, ProcessLimits { threads: 30, ..PLENTY });
     let ended = Process::start(spawner(), &launch).await.unwrap().ended().await;
     assert_eq!((ended.exit, ended.overrun), (Exit::Signal(9), Some(Overrun::Threads(30))));
-    assert_eq!(ended.to_string(), "too many threads: more than 30");
+    assert_eq!(ended.to_string(), "too many threads: more than 30 (limits.threads)");
     assert!(before.has_happened(false));
 }
 
@@ -193,5 +204,33 @@ async fn descriptors_are_bounded_for_each_process_and_for_all() {
                   while [ $n -lt 8 ]; do sleep 1000 & n=$((n + 1)); done; wait";
     let ended = Process::start(spawner(), &limited(script, limits)).await.unwrap().ended().await;
     assert_eq!(ended.overrun, Some(Overrun::Descriptors(40)));
-    assert_eq!(ended.to_string(), "too many open files: more than 40 descriptors");
+    assert_eq!(ended.to_string(), "too many open files: more than 40 descriptors (limits.descriptors)");
+}
+
+#[tokio::test]
+async fn what_is_raised_counts_for_a_process_that_runs() {
+    static RAISED: AtomicBool = AtomicBool::new(true);
+    let limits_now = |began: ProcessLimits| match RAISED.load(SeqCst) {
+        true => ProcessLimits { tmp: 8 << 20, threads: 60, ..began },
+        false => began,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("tmp")).unwrap();
+    let script = "head -c 3000000 /dev/zero > tmp/a; i=0; while [ $i -lt 40 ]; do sleep 60 & i=$((i+1)); done; \
+                  touch tmp/begun; sleep 60";
+    let launch = Launch {
+        directory: directory.path().into(),
+        limits_now,
+        ..limited(script, ProcessLimits { tmp: 1 << 20, threads: 30, ..PLENTY })
+    };
+    let process = Process::start(spawner(), &launch).await.unwrap();
+    while !directory.path().join("tmp/begun").exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Longer than between two looks at threads and at the disk.
+    let early = tokio::time::timeout(Duration::from_secs(3), process.ended()).await;
+    assert!(early.is_err(), "{early:?}");
+    RAISED.store(false, SeqCst);
+    let ended = tokio::time::timeout(Duration::from_secs(30), process.ended()).await.unwrap();
+    assert!(matches!(ended.overrun, Some(Overrun::Threads(30) | Overrun::Temporary(1_048_576))), "{ended:?}");
 }

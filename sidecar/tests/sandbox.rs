@@ -63,6 +63,7 @@ impl Scene {
             directory: self.directory.path().into(),
             environment: environment.map(|(key, value)| (key.to_owned(), value)).into(),
             limits: ProcessLimits { memory: 1 << 30, threads: 256, descriptors: 1024, data: 256 << 20, tmp: 64 << 20 },
+            limits_now: std::convert::identity,
             confinement: self.confinement.clone(),
             host_socket: None,
         };

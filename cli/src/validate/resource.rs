@@ -3,7 +3,7 @@
 use super::{document::Checked, finding::Finding, plugin, schema};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::{CustomResourceExt as _, cel::Validator};
-use rockstar_core::document::Placed;
+use rockstar_core::{document::Placed, limits::Limits};
 use rockstar_crds::{
     Plugin, PluginHost,
     names::{GROUP, VERSION},
@@ -17,7 +17,7 @@ pub(crate) fn check(document: &Placed) -> Checked {
     }
     let findings = match value["kind"].as_str() {
         Some("Plugin") => check_plugin(value),
-        Some("PluginHost") => check_form(value, PluginHost::crd()),
+        Some("PluginHost") => check_host(value),
         _ => vec![expected("kind", "Plugin or PluginHost", &value["kind"])],
     };
     let placed = findings.into_iter().map(|one| one.in_document(document));
@@ -42,6 +42,17 @@ fn title(value: &Value) -> String {
 fn check_plugin(value: &Value) -> Vec<Finding> {
     let mut findings = check_form(value, Plugin::crd());
     plugin::check(&value["spec"], &mut findings);
+    findings
+}
+
+fn check_host(value: &Value) -> Vec<Finding> {
+    let mut findings = check_form(value, PluginHost::crd());
+    if findings.iter().any(Finding::is_error) {
+        return findings;
+    }
+    if let Some(Err(error)) = value["spec"]["limits"].as_object().map(Limits::read) {
+        findings.push(Finding::error("spec.limits", error.to_string()));
+    }
     findings
 }
 

@@ -150,6 +150,26 @@ fn the_schemas_rules_are_checked() {
 }
 
 #[test]
+fn mistyped_limits_are_refused() {
+    let limits = |limits: &str| format!("{HOST}  limits: {limits}\n");
+    accepts("h.yaml", &limits("{storage: 1Gi, threads: 20, transaction: 1m}"));
+    let known = "there are registrations, registrationBytes, eventBytes, queuedEventBytes, cache, totalCache, storage, database, \
+                 data, tmp, artifact, threads, descriptors, logLines, logBytes, transaction";
+    let text = format!("h.yaml:8:11: error: spec.limits: limits.treads is unknown (did you mean threads?); {known}");
+    refuses("h.yaml", &limits("{treads: 20}"), &text);
+    let text = "h.yaml:8:21: error: spec.limits.storage: must be an amount of bytes from 64Ki to 64Gi";
+    refuses("h.yaml", &limits("{storage: 1Ki}"), text);
+    let text = "h.yaml:8:11: error: spec.limits: limits.cache is 32Mi, more than limits.totalCache, which is 24Mi";
+    refuses("h.yaml", &limits("{cache: 32Mi}"), text);
+    let file = "limits: {thread: 10}\nplugins: {plugins: []}\n";
+    refuses(
+        "plugins.yaml",
+        file,
+        &format!("plugins.yaml:1:18: error: limits.thread is unknown (did you mean threads?); {known}"),
+    );
+}
+
+#[test]
 fn manifest_configuration_and_grants_must_agree() {
     refuses(
         "p.yaml",

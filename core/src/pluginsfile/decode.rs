@@ -8,7 +8,10 @@ use crate::{
     backends::{Backends, EventOverflow},
     document::{Content, Cursor, DocumentError, Place},
     hint,
+    limits::{Limit, LimitError, Limits},
     permission::{Permission, Permissions},
+    quantity,
+    revision::Resources,
     sandbox::Sandbox,
 };
 use semver::Version;
@@ -21,11 +24,12 @@ type Warnings = Vec<String>;
 type Result<T> = std::result::Result<T, FileError>;
 type Decoded<T> = std::result::Result<T, DocumentError>;
 
-const TOP: [&str; 4] = ["plugins", "framework", "backends", "sandbox"];
+const TOP: [&str; 5] = ["plugins", "framework", "backends", "sandbox", "limits"];
 const BACKENDS: [&str; 5] = ["database", "cache", "storage", "events", "config"];
 const SECTION: [&str; 4] = ["enabled", "directory", "plugins", "error_threshold"];
 const CRASH_BUDGET: [&str; 2] = ["max_crashes", "window"];
-const ENTRY: [&str; 14] = [
+const ENTRY: [&str; 15] = [
+    "resources",
     "crash_budget",
     "name",
     "enabled",
@@ -55,6 +59,7 @@ pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFi
     let framework = at.field("framework").map_or(Ok(None), |f| framework(&f, warnings))?;
     let backends = at.field("backends").map_or(Ok(Backends::default()), |f| backends(&f, warnings))?;
     let sandbox = or(at, "sandbox", Sandbox::default(), sandbox)?;
+    let limits = at.field("limits").map_or(Ok(Limits::default()), |f| limits(&f))?;
     let Some(section) = at.field("plugins") else { return Err(missing(at, "plugins")) };
     if matches!(section.content(), Content::List(_)) {
         return Err(fault(FileFault::DirectList, section.place()));
@@ -71,6 +76,7 @@ pub(super) fn file(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<PluginsFi
         framework,
         backends,
         sandbox,
+        limits,
     })
 }
 
@@ -115,6 +121,35 @@ fn events(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<(Option<String>, E
     Ok((url, or(at, "overflow", EventOverflow::default(), event_overflow)?))
 }
 
+/// Each by the name that the file's other fields suggest, or by that of resources. What is mistyped bounds nothing: it is
+/// refused.
+fn limits(at: &Cursor<'_>) -> Result<Limits> {
+    let mut limits = Limits::default();
+    let mut names: BTreeMap<Limit, &str> = BTreeMap::new();
+    for (name, field) in at.fields()? {
+        let refuse = |error: LimitError| fault(error.into(), field.place());
+        let limit = Limit::of_file(name).map_err(refuse)?;
+        if let Some(other) = names.insert(limit, name) {
+            return Err(refuse(LimitError::Twice { name: name.to_owned(), other: other.to_owned() }));
+        }
+        limits.set(limit, limit.read(name, &field.value()).map_err(refuse)?);
+    }
+    limits.check().map_err(|error| fault(error.into(), at.place()))
+}
+
+fn resources(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Resources> {
+    at.expect_fields(&["memory"], warnings)?;
+    Ok(Resources { memory: or(at, "memory", Resources::default().memory, memory)? })
+}
+
+fn memory(at: &Cursor<'_>) -> Decoded<u64> {
+    let bytes = match at.content() {
+        Content::String(text) => quantity::parse(text),
+        _ => at.value().as_u64(),
+    };
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(|| at.expected("an amount of memory like 100Mi"))
+}
+
 fn common(at: &Cursor<'_>, warnings: &mut Warnings) -> Result<Common> {
     let error_threshold = at.field("error_threshold").map_or(Ok(None), |f| threshold(&f, warnings))?;
     let directory = or(at, "directory", DIRECTORY.to_owned(), owned)?;
@@ -147,6 +182,7 @@ fn entry(at: &Cursor<'_>, common: &Common, warnings: &mut Warnings) -> Result<En
         permissions: at.field("permissions").map_or(Ok(Permissions::new()), |f| permissions(&f))?,
         command: or(at, "command", Vec::new(), Cursor::texts)?,
         env: or(at, "env", BTreeMap::new(), env)?,
+        resources: at.field("resources").map_or(Ok(Resources::default()), |f| resources(&f, warnings))?,
         policies: policies(at, common, warnings)?,
         name,
     })

@@ -2,6 +2,7 @@
 
 use crate::{
     document::{DocumentError, Place},
+    limits::LimitError,
     permission::PermissionError,
 };
 
@@ -27,6 +28,8 @@ pub enum FileFault {
     Permission { field: String, error: PermissionError },
     #[error("plugin listed twice: '{0}'")]
     ListedTwice(String),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
 }
 
 impl From<DocumentError> for FileError {

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     assignment::{CrashBudget, FailurePolicy, Queue, QueueStrategy, ReloadPolicy, ThresholdAction},
     backends::EventOverflow,
+    limits::Limit,
     permission::{self, Permission},
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -107,6 +108,7 @@ fn defaults() {
         permissions: Permissions::new(),
         command: vec![],
         env: BTreeMap::new(),
+        resources: Resources::default(),
         policies: Policies::default(),
     };
     assert_eq!((file.plugins, warnings), (vec![entry], vec![]));
@@ -114,6 +116,30 @@ fn defaults() {
     assert_eq!(one("").policies.priority, 100);
     let nothing = yaml("plugins: {enabled: false}").file;
     assert!(!nothing.enabled && nothing.plugins.is_empty() && nothing.error_threshold.is_none());
+}
+
+#[test]
+fn limits_are_given_for_all_and_memory_for_each() {
+    let file = yaml(
+        "limits: {storage: 1Mi, log_lines: 50, transaction: 5s, totalCache: 16Mi}\n\
+         plugins: {plugins: [{name: p, resources: {memory: 200Mi}}, {name: q}]}",
+    )
+    .file;
+    let limits = [Limit::Storage, Limit::LogLines, Limit::Transaction, Limit::TotalCache, Limit::Tmp];
+    assert_eq!(limits.map(|limit| file.limits.get(limit)), [1 << 20, 50, 5000, 16 << 20, 64 << 20]);
+    assert_eq!(file.plugins.iter().map(|p| p.resources.memory >> 20).collect::<Vec<_>>(), [200, 100]);
+    let refused = |limits: &str| error(&format!("limits: {limits}\nplugins: {{plugins: []}}"));
+    let text = "limits.threads is '0'; expected an integer from 8 to 32768";
+    assert!(refused("{threads: 0}").ends_with(text), "{}", refused("{threads: 0}"));
+    assert!(refused("{cache: 32Mi}").contains("more than limits.totalCache"), "{}", refused("{cache: 32Mi}"));
+    let memory = error("plugins: {plugins: [{name: p, resources: {memory: 0}}]}");
+    assert!(memory.contains("an amount of memory like 100Mi"), "{memory}");
+    let text = "line 1, column 18: limits.thread is unknown (did you mean threads?); there are registrations, ";
+    assert!(refused("{thread: 10}").contains(text), "{}", refused("{thread: 10}"));
+    let text = "limits.log_lines is '5'; expected an integer from 10 to 100000";
+    assert!(refused("{log_lines: 5}").ends_with(text), "{}", refused("{log_lines: 5}"));
+    let text = "limits.logLines is given twice, as log_lines too";
+    assert!(refused("{log_lines: 50, logLines: 60}").ends_with(text));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::host::{EventOverflow, OnFailure, PluginHostSpec, Sandbox};
 use rockstar_core::{
     assignment::ErrorThreshold,
     backends,
+    limits::Limits,
     permission::{self, Permissions},
     rollout::{self, Policy},
 };
@@ -40,6 +41,13 @@ impl PluginHostSpec {
     pub fn event_overflow(&self) -> backends::EventOverflow {
         let events = self.backends.as_ref().and_then(|backends| backends.events.as_ref());
         events.and_then(|events| events.overflow).unwrap_or_default().into()
+    }
+
+    /// What one plugin may take of its sidecar.
+    pub fn limits(&self) -> Result<Limits, FieldError> {
+        let Some(given) = &self.limits else { return Ok(Limits::default()) };
+        let given = serde_json::to_value(given).map_err(at("spec.limits"))?;
+        given.as_object().map_or_else(|| Ok(Limits::default()), |given| Limits::read(given).map_err(at("spec")))
     }
 
     #[must_use]

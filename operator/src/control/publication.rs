@@ -1,5 +1,6 @@
 //! What a group of instances is told: encoded parts, shared by all that get the same. Pure.
 
+use bytes::Bytes;
 use rockstar_proto::control::{Allowed, Assignment, Backends, RevisionBody, Snapshot, Withdraw};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,6 +12,8 @@ pub struct Publication {
     pub plan_generation: u64,
     pub framework_version: String,
     pub sandbox: String,
+    /// What one plugin may take, as JSON. Empty: what it may take now.
+    pub limits: Bytes,
     /// The host has no stable set yet.
     pub first_set: bool,
     pub backends: Option<Backends>,
@@ -41,6 +44,7 @@ impl Publication {
             backends: self.backends.clone(),
             first_set: self.first_set,
             leaving: self.leaving.clone(),
+            limits_json: self.limits.clone(),
         }
     }
 

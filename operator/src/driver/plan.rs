@@ -10,6 +10,7 @@ use super::{
 use crate::world::{Revision, Unreadable, View};
 use rockstar_core::{
     assignment::FailurePolicy,
+    limits::Limits,
     manifest::Dependency,
     permission::Permissions,
     resolve::Resolution,
@@ -28,7 +29,9 @@ pub struct Settings {
     pub framework: semver::Version,
     pub policy: Policy,
     pub ceiling: Permissions,
-    /// Says what is wrong with the rollout's policy. Until it is corrected the rollout is paused.
+    /// What one plugin may take of its sidecar. None: that cannot be read, and instances keep what they have.
+    pub limits: Option<Limits>,
+    /// Says what is wrong with the rollout's policy or the limits. Until it is corrected the rollout is paused.
     pub fault: Option<FieldError>,
 }
 
@@ -46,7 +49,11 @@ pub fn settings(spec: &PluginHostSpec) -> Result<Settings, FieldError> {
         Ok(policy) => (policy, None),
         Err(error) => (Policy { paused: true, ..Policy::default() }, Some(error)),
     };
-    Ok(Settings { framework: spec.framework_version()?, policy, ceiling: spec.ceiling()?, fault })
+    let (policy, limits, fault) = match spec.limits() {
+        Ok(limits) => (policy, Some(limits), fault),
+        Err(error) => (Policy { paused: true, ..policy }, None, fault.or(Some(error))),
+    };
+    Ok(Settings { framework: spec.framework_version()?, policy, ceiling: spec.ceiling()?, limits, fault })
 }
 
 /// Hears the reports, resolves, plans.

@@ -16,6 +16,7 @@ use crate::{
     host::HostKey,
     world::{Content, Revision},
 };
+use bytes::Bytes;
 use rockstar_core::{
     assignment::Policies,
     config,
@@ -95,6 +96,11 @@ const fn sandbox(asked: Sandbox) -> &'static str {
     }
 }
 
+/// Encodes limits. Nothing: instances keep what they have.
+fn limits(settings: &Settings) -> Bytes {
+    settings.limits.as_ref().and_then(|limits| serde_json::to_vec(limits).ok()).unwrap_or_default().into()
+}
+
 /// Makes snapshots; what several of them share is made once.
 struct Press<'a> {
     observed: &'a Observed,
@@ -115,6 +121,7 @@ impl Press<'_> {
             plan_generation: u64::try_from(assignment.generation).unwrap_or_default(),
             framework_version: self.settings.framework.to_string(),
             sandbox: sandbox(spec.map(PluginHostSpec::sandbox).unwrap_or_default()).to_owned(),
+            limits: limits(self.settings),
             first_set: self.memory.state.stable.is_none(),
             target: self.set(&assignment.target),
             fallback: self.set(&assignment.fallback),
@@ -295,6 +302,7 @@ mod tests {
         *,
     };
     use crate::world::ValueRef;
+    use rockstar_core::limits::{Limit, Limits};
     use rockstar_crds::plugin::KeyRef;
     use rockstar_proto::control::PluginState;
     use serde_json::json;
@@ -332,6 +340,27 @@ mod tests {
         let made = publications(&observed, &pass.settings, &pass.catalog, &assignments, &mut memory);
         let leaving: Vec<_> = made["web-1"].leaving.iter().map(|left| left.plugin.as_str()).collect();
         assert_eq!(leaving, ["off"]);
+    }
+
+    #[test]
+    fn limits_are_told_and_stay_where_they_cannot_be_read() {
+        let mut observed = observed([plugin("auth", "1.0.0", json!({}))]);
+        let mut memory = Memory::default();
+        settled(&mut observed, &mut memory);
+        let mut told = |limits: Value| {
+            let spec = json!({"spec": {"limits": limits}});
+            observed.view.host = Some(Arc::new(host(spec)));
+            Arc::clone(&printed(&observed, &mut memory)["web-1"])
+        };
+        let before = told(json!({}));
+        assert_eq!(Limits::told(&before.limits), Limits::default());
+        let after = told(json!({"storage": "1Gi"}));
+        assert_eq!(Limits::told(&after.limits).get(Limit::Storage), 1 << 30);
+        assert_eq!(before.plan_generation, after.plan_generation, "limits are no rollout");
+        for wrong in [json!({"storage": "much"}), json!({"treads": 10}), json!({"cache": "1Gi"})] {
+            let kept = told(wrong);
+            assert_eq!((kept.limits.len(), kept.target.len()), (0, 1), "instances keep what they have");
+        }
     }
 
     #[test]

@@ -50,6 +50,21 @@ fn twice_is_once() {
 }
 
 #[test]
+fn the_disk_has_room_for_what_limits_allow() {
+    let size = |limits: Value| {
+        let spec = json!({"framework": {"version": "1.5.0"}, "limits": limits});
+        let host = PluginHost::new("storefront", serde_json::from_value(spec).unwrap());
+        let injected = inject(&pod(), Some(&host), &settings()).unwrap();
+        let volumes = injected["spec"]["volumes"].as_array().unwrap().clone();
+        let data = volumes.into_iter().find(|volume| volume["name"] == "rockstar-data").unwrap();
+        data["emptyDir"]["sizeLimit"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(size(json!({})), "105Gi");
+    assert_eq!(size(json!({"database": "100Gi"})), "204Gi");
+    assert_eq!(size(json!({"data": "1Ti", "tmp": "1Ti", "storage": "64Gi"})), "540681Gi");
+}
+
+#[test]
 fn the_host_has_the_last_word_on_the_container() {
     let host = host(json!({"image": "own:2", "resources": {"limits": {"memory": "1Gi", "cpu": 1}}}));
     let injected = inject(&pod(), Some(&host), &settings()).unwrap();

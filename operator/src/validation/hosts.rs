@@ -7,11 +7,12 @@ use rockstar_crds::{FieldError, PluginHost};
 #[must_use]
 pub fn host(object: &PluginHost) -> Opinion {
     let spec = &object.spec;
-    let results: [Result<(), FieldError>; 4] = [
+    let results: [Result<(), FieldError>; 5] = [
         spec.framework_version().map(drop),
         spec.ceiling().map(drop),
         spec.default_error_threshold().map(drop),
         spec.rollout_policy().map(drop),
+        spec.limits().map(drop),
     ];
     let denials = results.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
     Opinion { denials, ..Opinion::default() }

@@ -149,6 +149,14 @@ fn hosts() {
     let bad = of(json!({"framework": {"version": "1.5.0"}, "rollout": {"progressDeadline": "0s"}}));
     let denied = host(&bad).denials;
     assert_eq!(denied, ["spec.rollout.progressDeadline: must be longer than 0"]);
+    let limited = |limits: Value| host(&of(json!({"framework": {"version": "1.5.0"}, "limits": limits}))).denials;
+    assert_eq!(limited(json!({"storage": "1Gi"})), Vec::<String>::new());
+    let text = "spec: limits.cache is 32Mi, more than limits.totalCache, which is 24Mi";
+    assert_eq!(limited(json!({"cache": "32Mi"})), [text]);
+    let unknown = limited(json!({"storages": "1Gi"}));
+    assert!(
+        unknown[0].starts_with("spec: limits.storages is unknown (did you mean storage?); there are registrations, ")
+    );
     assert_eq!(host_deletion(&bad, 0), Opinion::default());
     let expected = "2 plugins name the host 'storefront': what runs goes on, and what is deleted, disabled or revoked is \
                     still taken away; nothing new starts until there is one again";

@@ -280,6 +280,9 @@ pub struct Snapshot {
     /// Plugins that the target does not name and nobody took away: they leave in order, together with what requires them.
     #[prost(message, repeated, tag = "11")]
     pub leaving: ::prost::alloc::vec::Vec<Allowed>,
+    /// what one plugin may take, by name, in bytes, numbers or milliseconds; what is left out = default; "" = as in the snapshot before
+    #[prost(bytes = "bytes", tag = "12")]
+    pub limits_json: ::prost::bytes::Bytes,
 }
 /// Engines behind what plugins use, by address with credentials; "" = embedded in the sidecar.
 #[derive(Clone, PartialEq, ::prost::Message)]

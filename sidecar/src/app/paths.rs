@@ -15,6 +15,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub(super) struct Paths {
     pub(super) run: PathBuf,
+    /// Private directories of plugins' processes.
+    pub(super) plugins: PathBuf,
     pub(super) data: PathBuf,
     _lock: File,
     /// Removed at the end.
@@ -36,18 +38,22 @@ impl Paths {
             None => "/var/lib/rockstar".into(),
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(failed)?;
-        let lock = File::create(run.join(LOCK)).map_err(failed)?;
-        if let Err(cause) = sweep(&run, &lock) {
-            tracing::warn!(%cause, "Failed to remove what an earlier sidecar left in {}: {cause}", run.display());
+        // In a pod the run directory is memory.
+        let plugins = if alone { run.clone() } else { data.clone() };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&plugins).map_err(failed)?;
+        // Where the lock is, there is what its holder removes.
+        let lock = File::create(plugins.join(LOCK)).map_err(failed)?;
+        if let Err(cause) = sweep(&plugins, &lock) {
+            tracing::warn!(%cause, "Failed to remove what an earlier sidecar left in {}: {cause}", plugins.display());
         }
-        Ok(Self { run, data, _lock: lock, temporary })
+        Ok(Self { run, plugins, data, _lock: lock, temporary })
     }
 }
 
 /// Only whoever holds the lock may remove: another sidecar's plugins may be in there.
-fn sweep(run: &Path, lock: &File) -> io::Result<()> {
+fn sweep(plugins: &Path, lock: &File) -> io::Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => launch::sweep(run),
+        Ok(()) => launch::sweep(plugins),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
         Err(error) => Err(error.into()),
     }

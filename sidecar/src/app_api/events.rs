@@ -49,8 +49,9 @@ impl Events for Service {
 fn status(error: &PublishError) -> Status {
     match error {
         PublishError::NotTaken { .. } => Status::failed_precondition(error.to_string()),
-        PublishError::NoName | PublishError::LongName(_) | PublishError::TooLarge { .. } => {
-            Status::invalid_argument(error.to_string())
-        }
+        PublishError::NoName
+        | PublishError::LongName(_)
+        | PublishError::TooLarge { .. }
+        | PublishError::OverLimit { .. } => Status::invalid_argument(error.to_string()),
     }
 }

@@ -40,8 +40,8 @@ pub enum ArtifactError {
     Digest { what: String, expected: String },
     #[error("{what} is no plugin: {problem}")]
     Unusable { what: String, problem: String },
-    #[error("{what} is too large: at most {limit} {unit} are allowed")]
-    TooLarge { what: String, limit: u64, unit: &'static str },
+    #[error("{what} is too large: at most {limit} are allowed")]
+    TooLarge { what: String, limit: String },
     #[error("failed to unpack {what}: {cause}")]
     Archive { what: String, cause: io::Error },
     #[error("failed to unpack {what}: {} {problem}", path.display())]

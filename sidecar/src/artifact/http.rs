@@ -3,7 +3,7 @@
 use super::{
     Artifact, ArtifactError, Store,
     draft::Draft,
-    transfer::{self, ANSWER, BODY, LARGEST, unavailable, within},
+    transfer::{self, ANSWER, BODY, largest, unavailable, within},
     unpack,
 };
 use futures::TryStreamExt;
@@ -57,11 +57,11 @@ async fn download(address: Url, from: &str, file: &File, expected: &str) -> Resu
     let request = transfer::client().map_err(|error| unavailable(from, error))?.get(address).send();
     let response = within(ANSWER, from, async { request.await.map_err(|error| unavailable(from, error)) }).await?;
     let response = accepted(from, response)?;
-    transfer::fits(from, response.content_length().unwrap_or(0), LARGEST)?;
+    transfer::fits(from, response.content_length().unwrap_or(0), largest())?;
     let mut hash = Sha256::new();
     let body = response.bytes_stream().inspect_ok(|chunk| hash.update(chunk));
     let body = body.map_err(|error| unavailable(from, error));
-    within(BODY, from, transfer::save(body, from, file, LARGEST)).await?;
+    within(BODY, from, transfer::save(body, from, file, largest())).await?;
     match hex::encode(hash.finalize()) {
         actual if actual == expected => Ok(()),
         _ => Err(ArtifactError::Digest { what: from.to_owned(), expected: format!("sha256:{expected}") }),

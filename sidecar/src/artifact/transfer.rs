@@ -1,12 +1,14 @@
 //! Bytes from the network into a file, no more than there is room for and no longer than agreed. Does I/O.
 
 use super::ArtifactError;
+use crate::bounds::limits;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use reqwest::{
     Client,
     redirect::{Action, Attempt, Policy},
 };
+use rockstar_core::limits::Limit;
 use std::{error::Error, fs::File, io, time::Duration};
 use tokio::{io::AsyncWriteExt, time::timeout};
 
@@ -17,8 +19,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// For one file.
 pub(super) const BODY: Duration = Duration::from_secs(600);
-/// Of all files of an artifact, packed.
-pub(super) const LARGEST: u64 = 512 << 20;
 const AGENT: &str = concat!("rockstar/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 5;
 
@@ -36,6 +36,11 @@ fn follow(attempt: Attempt<'_>) -> Action {
         () if attempt.url().scheme() == "https" || stays => attempt.follow(),
         () => attempt.error("it redirects to another server without https"),
     }
+}
+
+/// The bytes of all files of an artifact, packed or not.
+pub(super) fn largest() -> u64 {
+    limits().get(Limit::Artifact)
 }
 
 /// Writes a body to a file; says how many bytes there were.
@@ -58,10 +63,15 @@ pub(super) async fn save(
     Ok(written)
 }
 
+/// The same, with the field that sets it.
+pub(super) fn largest_named() -> String {
+    format!("{} (limits.artifact)", limits().format(Limit::Artifact))
+}
+
 pub(super) fn fits(what: &str, bytes: u64, room: u64) -> Result<(), ArtifactError> {
     match bytes <= room {
         true => Ok(()),
-        false => Err(ArtifactError::TooLarge { what: what.to_owned(), limit: LARGEST >> 20, unit: "MiB" }),
+        false => Err(ArtifactError::TooLarge { what: what.to_owned(), limit: largest_named() }),
     }
 }
 
@@ -124,7 +134,7 @@ mod tests {
         assert_eq!(magic(&file).unwrap(), *b"abcd");
         let file = tempfile::tempfile().unwrap();
         let error = save(chunks(), "x", &file, 5).await.unwrap_err();
-        assert_eq!(error.to_string(), "x is too large: at most 512 MiB are allowed");
+        assert_eq!(error.to_string(), "x is too large: at most 512Mi (limits.artifact) are allowed");
         assert!(file.metadata().unwrap().len() <= 5);
     }
 

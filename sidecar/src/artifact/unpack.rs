@@ -1,7 +1,10 @@
 //! Tar archives into a directory, and nowhere else: what leads out of it, or is neither file nor directory nor link, is
 //! refused. Does I/O, blocking.
 
-use super::{ArtifactError, MANIFESTS, transfer};
+use super::{
+    ArtifactError, MANIFESTS,
+    transfer::{self, largest, largest_named},
+};
 use crate::removal;
 use flate2::read::MultiGzDecoder;
 use rockstar_core::text::bounded;
@@ -22,8 +25,6 @@ use tar::{Archive, Entry, EntryType};
 const PLACE: &str = "plugin";
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
-/// Decompressed, of all archives of an artifact.
-const LARGEST: u64 = 512 << 20;
 const MOST: u64 = 100_000;
 const BUFFER: usize = 64 << 10;
 
@@ -115,7 +116,7 @@ struct Unpacking<'a> {
 
 impl<'a> Unpacking<'a> {
     fn new(what: &'a str, to: &'a Path) -> Self {
-        Self { what, to, root: PathBuf::new(), layered: false, bytes: LARGEST, entries: MOST, links: Vec::new() }
+        Self { what, to, root: PathBuf::new(), layered: false, bytes: largest(), entries: MOST, links: Vec::new() }
     }
 
     fn all(mut self, archives: &[File]) -> Result<(), ArtifactError> {
@@ -153,9 +154,10 @@ impl<'a> Unpacking<'a> {
     }
 
     fn count<R: Read>(&mut self, entry: &Entry<'_, R>) -> Result<(), ArtifactError> {
-        let too_large = |limit, unit| ArtifactError::TooLarge { what: self.what.to_owned(), limit, unit };
-        let bytes = self.bytes.checked_sub(entry.size()).ok_or_else(|| too_large(LARGEST >> 20, "MiB unpacked"))?;
-        self.entries = self.entries.checked_sub(1).ok_or_else(|| too_large(MOST, "entries"))?;
+        let too_large = |limit| ArtifactError::TooLarge { what: self.what.to_owned(), limit };
+        let unpacked = || too_large(format!("{} unpacked", largest_named()));
+        let bytes = self.bytes.checked_sub(entry.size()).ok_or_else(unpacked)?;
+        self.entries = self.entries.checked_sub(1).ok_or_else(|| too_large(format!("{MOST} entries")))?;
         self.bytes = bytes;
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The events that wait for one subscriber, in order and bounded in number and size. Memory only.
 
-use super::{MAX_BYTES, MAX_EVENTS};
+use super::MAX_EVENTS;
+use crate::bounds::limits;
 use parking_lot::Mutex;
-use rockstar_core::backends::EventOverflow;
+use rockstar_core::{backends::EventOverflow, limits::Limit};
 use rockstar_proto::plugin::Event;
 use std::{
     collections::VecDeque,
@@ -30,7 +31,7 @@ impl QueuedBytes {
     fn reserve(&self, size: usize, own: usize) -> Option<Reserved> {
         let total = self.0.fetch_add(size, SeqCst) + size;
         let reserved = Reserved { size, all: self.clone() };
-        let free = MAX_BYTES.checked_sub(total)?;
+        let free = limits().size(Limit::QueuedEventBytes).checked_sub(total)?;
         (own + size <= 3 * free).then_some(reserved)
     }
 }
@@ -139,6 +140,8 @@ fn size(event: &Event) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAX_BYTES: usize = 16 << 20;
 
     fn event(sequence: u64, size: usize) -> Event {
         Event { data: vec![0; size].into(), sequence, ..Event::default() }

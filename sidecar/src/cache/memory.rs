@@ -1,9 +1,10 @@
 //! The cache in the sidecar's memory, bounded for each plugin and in all: what was used longest ago goes first, of the
 //! plugin that has too much or most. No I/O.
 
-use crate::bounds::{CACHE_ENTRY_OVERHEAD, MAX_CACHE_BYTES, MAX_CACHE_BYTES_OF_PLUGIN};
+use crate::bounds::{CACHE_ENTRY_OVERHEAD, limits};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rockstar_core::limits::Limit;
 use std::{
     collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
@@ -103,10 +104,12 @@ impl Inner {
 
     /// Removes what was used longest ago until everybody keeps to the bounds.
     fn shrink(&mut self, owner: &str) {
-        while self.shares.get(owner).is_some_and(|share| share.bytes > MAX_CACHE_BYTES_OF_PLUGIN) {
+        let limits = limits();
+        let (own, all) = (limits.size(Limit::Cache), limits.size(Limit::TotalCache));
+        while self.shares.get(owner).is_some_and(|share| share.bytes > own) {
             self.remove_oldest(owner);
         }
-        while self.bytes > MAX_CACHE_BYTES {
+        while self.bytes > all {
             let largest = self.shares.iter().max_by_key(|(_, share)| share.bytes);
             let Some(largest) = largest.map(|(owner, _)| owner.clone()) else { return };
             self.remove_oldest(&largest);
@@ -129,6 +132,9 @@ fn size(key: &str, entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAX_CACHE_BYTES: usize = 24 << 20;
+    const MAX_CACHE_BYTES_OF_PLUGIN: usize = 8 << 20;
 
     #[test]
     fn an_entry_lives_as_long_as_it_was_set_to() {

@@ -17,7 +17,7 @@ const MAX_NAMES: usize = 1024;
 
 impl Context {
     pub(super) async fn published(&self, mut event: Event) -> Result<Response<Outcome>, Status> {
-        if let Err(error) = bus::check(&event) {
+        if let Err(error) = bus::check_plugin_event(&event) {
             let failure = Some(self.failed(Class::Returned, "PublishEvent", error.to_string()));
             return Ok(Response::new(Outcome { failure }));
         }

@@ -2,9 +2,10 @@
 
 use super::Context;
 use crate::{
-    bounds::{MAX_HANDLER, MAX_NAME, MAX_PATTERN, MAX_REGISTRATION_BYTES, MAX_REGISTRATIONS},
+    bounds::{MAX_HANDLER, MAX_NAME, MAX_PATTERN, limits},
     instance::{Hook, Registrations},
 };
+use rockstar_core::limits::Limit;
 use rockstar_core::manifest::{HookType, UnknownHookType};
 use rockstar_proto::{
     plugin::{BodyNeed, Registration, Result as Outcome, registration::Kind},
@@ -81,13 +82,14 @@ impl Context {
 
 /// Refuses registrations with one more than a plugin may have.
 pub(crate) fn check_room(registrations: &Registrations) -> Result<(), String> {
-    let bytes = registrations.bytes();
+    let limits = limits();
+    let (count, bytes) = (limits.size(Limit::Registrations), limits.size(Limit::RegistrationBytes));
     match () {
-        () if registrations.count() > MAX_REGISTRATIONS => {
-            Err(format!("too many registrations: a plugin may have {MAX_REGISTRATIONS}"))
+        () if registrations.count() > count => {
+            Err(format!("too many registrations: a plugin may have {count} (limits.registrations)"))
         }
-        () if bytes > MAX_REGISTRATION_BYTES => {
-            Err(format!("registrations are too large: a plugin's may have {MAX_REGISTRATION_BYTES} bytes"))
+        () if registrations.bytes() > bytes => {
+            Err(format!("registrations are too large: a plugin's may have {bytes} bytes (limits.registrationBytes)"))
         }
         () => Ok(()),
     }

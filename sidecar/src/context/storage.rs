@@ -28,7 +28,7 @@ impl Context {
             StorageError::NotFound(_) => Class::NotFound,
             StorageError::Timeout => Class::Timeout,
             StorageError::Failed(_) => Class::Unreachable,
-            StorageError::Full | StorageError::ManyKeys => Class::Returned,
+            StorageError::Full(_) | StorageError::ManyKeys => Class::Returned,
         };
         self.failure(class, "storage", error.to_string())
     }

@@ -82,6 +82,10 @@ fn with_kept_values(mut new: Snapshot, old: Option<&Snapshot>) -> Snapshot {
             told.reload_at.clone_from(&before.reload_at);
         }
     }
+    // An operator that knows no limits, or cannot read them, changes none.
+    if let Some(old) = old.filter(|_| new.limits_json.is_empty()) {
+        new.limits_json.clone_from(&old.limits_json);
+    }
     if let Some((given, had)) = new.backends.as_mut().zip(old.and_then(|s| s.backends.as_ref())) {
         for kept in given.kept.clone() {
             match kept.as_str() {
@@ -536,6 +540,22 @@ pub(super) mod tests {
         let told = complete.backends.unwrap();
         assert_eq!((told.database_url.as_str(), told.cache_url.as_str()), ("old", "new"));
         assert_eq!(super::complete(new.clone(), None), new);
+    }
+
+    #[test]
+    fn limits_stay_where_an_operator_says_none() {
+        let told = |limits: &'static [u8]| {
+            let mut told = snapshot(&["a-1"], &["a-1"], &["a-1"]);
+            told.limits_json = limits.into();
+            told
+        };
+        let limits = |new, old: Option<&Snapshot>| complete(new, old).limits_json;
+        let mut old = told(br#"{"threads": 20}"#);
+        assert_eq!(limits(told(b""), Some(&old)), old.limits_json);
+        assert_eq!(limits(told(b"{}"), Some(&old)), "{}", "that says that all have their defaults");
+        assert_eq!(limits(told(b""), None), "");
+        old.host_uid = "another host".into();
+        assert_eq!(limits(told(b""), Some(&old)), "");
     }
 
     #[test]

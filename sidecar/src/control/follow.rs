@@ -13,7 +13,7 @@ use crate::{
     target::Target,
 };
 use rand::Rng;
-use rockstar_core::{backends::Backends, sandbox::Sandbox, termination::Termination};
+use rockstar_core::{backends::Backends, limits::Limits, sandbox::Sandbox, termination::Termination};
 use rockstar_proto::control::{GroupState, Snapshot, group_state::Outcome};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
@@ -93,6 +93,7 @@ impl Follower {
         if let Some(snapshot) = self.memory.snapshot() {
             // Its plugins protect what those of another host protected: as at the start, nobody passes by them.
             self.manager.registry().wait_for_host(&snapshot.host_uid);
+            self.manager.set_limits(Limits::told(&snapshot.limits_json));
             self.manager.take_away(desired::allowance(&snapshot)).await;
         }
     }

@@ -30,10 +30,10 @@ pub enum DatabaseError {
     #[error("the transaction was rolled back: {0}")]
     RolledBack(String),
     #[error(
-        "database or disk is full: the embedded database may have 256 MiB, its volume may have less; DELETE and DROP \
-         make room (backends.database names a larger one)"
+        "database or disk is full: the embedded database may have {0} (limits.database), its volume may have less; DELETE \
+         and DROP make room (backends.database names a larger one)"
     )]
-    Full,
+    Full(String),
     /// The engine's own words.
     #[error("{0}")]
     Refused(String),
@@ -47,7 +47,7 @@ impl DatabaseError {
             Self::Unheard => Class::Cancelled,
             Self::Control => Class::Denied,
             Self::Arguments { .. } | Self::Begun | Self::NotBegun | Self::LargeRow(_) => Class::Protocol,
-            Self::RolledBack(_) | Self::Refused(_) | Self::Full => Class::Returned,
+            Self::RolledBack(_) | Self::Refused(_) | Self::Full(_) => Class::Returned,
         }
     }
 }

@@ -2,7 +2,9 @@
 //! session without a commit rolls back. I/O: that of the engine.
 
 use super::{Connection, Database, DatabaseError, Done, Replies, Sink, Statement, Step};
+use crate::bounds::limits;
 use futures::{Stream, StreamExt};
+use rockstar_core::{duration, limits::Limit};
 use rockstar_proto::{
     plugin::{DatabaseRequest, Statement as Asked, database_request::Request},
     types::Failure,
@@ -13,8 +15,6 @@ use tonic::Status;
 
 /// A transaction in which nothing happens keeps others waiting no longer than this.
 const IDLE: Duration = Duration::from_secs(30);
-/// The whole of a transaction: nobody else writes meanwhile.
-const MAX_TRANSACTION: Duration = Duration::from_secs(30);
 const USUAL: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 /// For the end of a transaction.
@@ -28,6 +28,9 @@ pub struct Session<G> {
     gate: G,
     transaction: Transaction,
     idle: Duration,
+    /// How long the whole of a transaction may be that begins now: nobody else writes meanwhile.
+    allowed: fn() -> Duration,
+    /// The same of the one that began last.
     longest: Duration,
 }
 
@@ -57,7 +60,8 @@ impl<G: Gate> Session<G> {
             gate,
             transaction: Transaction::None,
             idle: IDLE,
-            longest: MAX_TRANSACTION,
+            allowed: || limits().duration(Limit::Transaction),
+            longest: Duration::ZERO,
         }
     }
 
@@ -103,7 +107,10 @@ impl<G: Gate> Session<G> {
     }
 
     fn too_long(&self) -> String {
-        format!("it was open for {}s, the longest that a transaction may be", self.longest.as_secs())
+        format!(
+            "it was open for {}, the longest that a transaction may be (limits.transaction)",
+            duration::format(self.longest)
+        )
     }
 
     async fn lose(&mut self, why: String) {
@@ -157,6 +164,7 @@ impl<G: Gate> Session<G> {
         let until = Instant::now() + USUAL;
         let mut connection = self.database.connect(&self.plugin, until).await?;
         connection.control(Step::Begin, until).await?;
+        self.longest = (self.allowed)();
         self.transaction = Transaction::Open(Box::new(connection), Instant::now() + self.longest);
         Ok(Done::default())
     }

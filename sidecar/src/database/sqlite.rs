@@ -7,19 +7,16 @@ mod turns;
 mod value;
 
 use super::{DatabaseError, Done, POOL, Sink, Statement, Step};
-use crate::sqlite::Threads;
+use crate::{bounds::limits, sqlite::Threads};
 use guard::{Guard, Limit};
 use parking_lot::Mutex;
-use std::time::Duration;
+use rockstar_core::limits;
 use std::{path::PathBuf, sync::Arc};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 use turns::{Turn, Turns};
-
-/// However long a plugin is ready to wait: a statement keeps others from writing.
-const MAX_STATEMENT: Duration = Duration::from_secs(30);
 
 /// The database's file, with its connections that nobody uses.
 #[derive(Debug)]
@@ -38,6 +35,8 @@ type Idle = Arc<Mutex<Vec<Open>>>;
 struct Open {
     connection: rusqlite::Connection,
     guard: Guard,
+    /// So many the file may have.
+    pages: i64,
 }
 
 impl File {
@@ -98,7 +97,8 @@ impl Writer {
 
 impl Link {
     pub(super) async fn run(&mut self, mut statement: Statement, sink: &Sink) -> Result<Done, DatabaseError> {
-        statement.until = statement.until.min(Instant::now() + MAX_STATEMENT);
+        // However long a plugin is ready to wait: a statement keeps others from writing.
+        statement.until = statement.until.min(Instant::now() + limits().duration(limits::Limit::Transaction));
         let statement = Arc::new(statement);
         if let Some(done) = self.execute(&statement, sink).await? {
             return Ok(done);
@@ -151,7 +151,10 @@ impl Link {
         let mut open = self.open.take().ok_or_else(lost)?;
         let worked = self.threads.run(move || {
             open.guard.limit(&open.connection, Some(Limit { until, heard }));
-            let done = work(&mut open);
+            let done = match guard::bound(&mut open) {
+                Ok(()) => work(&mut open),
+                Err(error) => Err(statement::refused(&error, until)),
+            };
             open.guard.limit(&open.connection, None);
             (open, done)
         });

@@ -1,7 +1,9 @@
 //! How much one plugin may add to the log, whichever way: what it prints and records, and what the sidecar says about it.
 //! What is beyond is dropped and counted. Memory only.
 
+use crate::bounds::limits;
 use parking_lot::Mutex;
+use rockstar_core::limits::Limit;
 use std::{
     collections::HashMap,
     fmt,
@@ -14,9 +16,6 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Of a plugin's own, each second.
-const MAX_LINES: u32 = 1000;
-const MAX_BYTES: usize = 1 << 20;
 /// Of each kind that the sidecar says about a plugin, each second: a flood of one hides no other.
 const MAX_HOST_LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
@@ -53,8 +52,11 @@ impl Quota {
         if count.since.is_none_or(|since| now.duration_since(since) >= WINDOW) {
             *count = Plugin { since: Some(now), dropped: count.dropped, ..Plugin::default() };
         }
+        let limits = limits();
+        let lines = u32::try_from(limits.get(Limit::LogLines)).unwrap_or(u32::MAX);
+        let size = limits.size(Limit::LogBytes);
         let admitted = match place {
-            None => count.lines < MAX_LINES && count.bytes + bytes <= MAX_BYTES,
+            None => count.lines < lines && count.bytes + bytes <= size,
             Some(place) => count.host_lines.get(place).is_none_or(|lines| *lines < MAX_HOST_LINES),
         };
         match (admitted, place) {
@@ -77,7 +79,11 @@ fn report(plugins: &Weak<Mutex<HashMap<String, Plugin>>>) {
         std::thread::sleep(WINDOW);
         let Some(plugins) = plugins.upgrade() else { return };
         for (plugin, dropped) in Quota::take_dropped(&plugins) {
-            tracing::warn!(plugin, dropped, "Dropped {dropped} log lines of and about plugin {plugin}: too many");
+            tracing::warn!(
+                plugin,
+                dropped,
+                "Dropped {dropped} log lines of and about plugin {plugin}: more than limits.logLines or limits.logBytes a second"
+            );
         }
     }
 }

@@ -10,11 +10,12 @@ use super::{
     plugin::{Plugin, Work},
     probation::ProbationId,
     rollback::GroupFailure,
-    room::Room,
+    room::{self, Room},
     serve::Entry,
     transition::{self, Fate, Move, Transition},
 };
 use crate::{
+    bounds,
     failure::{self, Failure},
     running::{self, Running},
     slot::Stage,
@@ -104,7 +105,8 @@ impl<'a> Wave<'a> {
     /// Who leaves makes room first. Those for whom there is none are not even started.
     fn make_room(&mut self) {
         let running = self.manager.running_targets();
-        let mut room = Room::new(self.manager.launcher.memory, running.values().map(Target::memory).sum());
+        let (memory, own) = (self.manager.launcher.memory, room::own(&bounds::limits()));
+        let mut room = Room::new(memory, own, running.values().map(Target::memory).sum());
         let (coming, leaving): (Vec<_>, Vec<_>) =
             self.transition.going().into_iter().partition(|i| self.transition.members()[*i].new.is_some());
         for index in leaving.into_iter().chain(coming) {

@@ -2,10 +2,10 @@
 //! walk follows no link, does not recurse, and goes no further than to the bound. Does I/O, blocking.
 
 use super::{
-    Overrun, ProcessLimits,
-    sandbox::{DATA, TEMPORARY},
+    LimitsNow, Overrun, ProcessLimits,
+    sandbox::TEMPORARY,
     session::Session,
-    session_processes::removed_files,
+    session_processes::{RemovedFile, removed_files},
 };
 use rustix::{
     fd::OwnedFd,
@@ -35,13 +35,13 @@ const MAX_DESCRIPTORS: usize = 64;
 const STRIDE: u64 = 1000;
 
 /// Ends the processes of a session once they have too much on the disk.
-pub(super) async fn watch(session: Arc<Session>, directory: PathBuf, limits: ProcessLimits) {
+pub(super) async fn watch(session: Arc<Session>, directory: PathBuf, limits: ProcessLimits, now: LimitsNow) {
     let mut pause = PERIOD;
     loop {
         sleep(pause).await;
         let (session_now, directory) = (Arc::clone(&session), directory.clone());
         let began = Instant::now();
-        let found = spawn_blocking(move || passed(&session_now, &directory, &limits)).await;
+        let found = spawn_blocking(move || passed(&session_now, &directory, &now(limits))).await;
         match found {
             Ok(None) => pause = PERIOD.max(began.elapsed() * REST),
             Ok(Some(overrun)) => return session.end_for(overrun),
@@ -50,16 +50,20 @@ pub(super) async fn watch(session: Arc<Session>, directory: PathBuf, limits: Pro
     }
 }
 
+/// All that is in the private directory and not in `tmp/` counts for `data/`.
 fn passed(session: &Session, directory: &Path, limits: &ProcessLimits) -> Option<Overrun> {
     let removed = removed_files(session.leader(), directory);
-    let shares =
-        [(DATA, limits.data, Overrun::Data(limits.data)), (TEMPORARY, limits.tmp, Overrun::Temporary(limits.tmp))];
-    let over = |(name, limit, _): &(&str, u64, Overrun)| {
-        let own = directory.join(name);
-        let kept: u64 = removed.iter().filter(|file| file.path.starts_with(&own)).map(|file| file.bytes).sum();
-        kept > *limit || kept + below(&own, limit - kept) > *limit
+    let temporary = directory.join(TEMPORARY);
+    let (of_tmp, of_data): (Vec<_>, Vec<_>) = removed.iter().partition(|file| file.path.starts_with(&temporary));
+    let over = |files: &[&RemovedFile], root: &Path, limit: u64| {
+        let kept: u64 = files.iter().map(|file| file.bytes).sum();
+        kept > limit || kept + below(root, limit - kept) > limit
     };
-    shares.into_iter().find(over).map(|(_, _, overrun)| overrun)
+    match () {
+        () if over(&of_tmp, &temporary, limits.tmp) => Some(Overrun::Temporary(limits.tmp)),
+        () if over(&of_data, directory, limits.data) => Some(Overrun::Data(limits.data)),
+        () => None,
+    }
 }
 
 /// A directory that is still to be read: from a descriptor, by a path below it.
@@ -68,7 +72,7 @@ struct Pending {
     path: OsString,
 }
 
-/// The bytes of all files below a directory; more than `limit` once that is certain.
+/// The bytes of all files below a directory, without a `tmp/` right in it; more than `limit` once that is certain.
 fn below(directory: &Path, limit: u64) -> u64 {
     let (mut bytes, mut entries) = (0, 0);
     let mut pending = vec![Pending { from: None, path: directory.as_os_str().to_owned() }];
@@ -76,8 +80,9 @@ fn below(directory: &Path, limit: u64) -> u64 {
     while let Some(next) = pending.pop() {
         let Some(opened) = next.open() else { continue };
         let opened = Rc::new(opened);
+        let is_root = next.from.is_none();
         let reads = Dir::read_from(&*opened);
-        let far = next.path.len() > MAX_PATH || next.from.is_none();
+        let far = next.path.len() > MAX_PATH || is_root;
         let (from, prefix) = if far { (Some(Rc::clone(&opened)), OsString::new()) } else { (next.from, next.path) };
         if far {
             descriptors.retain(|old: &std::rc::Weak<OwnedFd>| old.strong_count() > 0);
@@ -88,7 +93,8 @@ fn below(directory: &Path, limit: u64) -> u64 {
         }
         for entry in reads.into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if name == c"." || name == c".." {
+            let is_apart = is_root && name.to_bytes() == TEMPORARY.as_bytes();
+            if is_apart || name == c"." || name == c".." {
                 continue;
             }
             let Ok(stat) = statat(&*opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };

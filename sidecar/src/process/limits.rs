@@ -13,6 +13,9 @@ pub struct ProcessLimits {
     pub tmp: u64,
 }
 
+/// Makes of the limits that a process began with those that count now.
+pub type LimitsNow = fn(ProcessLimits) -> ProcessLimits;
+
 impl ProcessLimits {
     /// The first that is passed.
     pub(super) fn passed(&self, usage: &Usage) -> Option<Overrun> {

@@ -1,7 +1,9 @@
 //! What plugins print becomes log records. Pipes are always read, so that no plugin blocks on a write; lines are cut,
 //! floods are dropped and counted. Nothing is parsed. Does I/O.
 
+use crate::bounds::limits;
 use parking_lot::Mutex;
+use rockstar_core::limits::Limit;
 use std::{collections::VecDeque, io, os::fd::OwnedFd, sync::Arc};
 use tokio::{
     io::AsyncReadExt,
@@ -11,7 +13,6 @@ use tokio::{
 };
 
 const MAX_LINE: usize = 16 << 10;
-const MAX_LINES: u32 = 1000;
 const WINDOW: Duration = Duration::from_secs(1);
 /// What is kept of stderr for texts of failures.
 const TAIL_LINES: usize = 10;
@@ -97,7 +98,7 @@ impl Flood {
             self.report(plugin, stream);
             (self.since, self.admitted) = (now, 0);
         }
-        let admitted = self.admitted < MAX_LINES;
+        let admitted = u64::from(self.admitted) < limits().get(Limit::LogLines);
         if admitted {
             self.admitted += 1;
         } else {
@@ -113,7 +114,8 @@ impl Flood {
                 plugin,
                 stream,
                 dropped,
-                "Dropped {dropped} lines of output: more than {MAX_LINES} a second"
+                "Dropped {dropped} lines of output: more than {} a second (limits.logLines)",
+                limits().get(Limit::LogLines)
             );
         }
     }

@@ -2,8 +2,8 @@
 //! started it ends, and only one place may wait for children. It watches what they take too, since it wakes anyway. Does I/O.
 
 use super::{
-    Ended, Exhaustion, Exit, Launch, ProcessLimits, cleanup::Cleanup, exhaustion::Starvings, session::Session,
-    session_processes as processes,
+    Ended, Exhaustion, Exit, Launch, LimitsNow, ProcessLimits, cleanup::Cleanup, exhaustion::Starvings,
+    session::Session, session_processes as processes,
 };
 use parking_lot::Mutex;
 use rustix::{
@@ -60,6 +60,7 @@ struct Start {
     command: Command,
     plugin: String,
     limits: ProcessLimits,
+    limits_now: LimitsNow,
     reply: oneshot::Sender<io::Result<Born>>,
 }
 
@@ -109,6 +110,7 @@ impl Spawner {
             command: self.command(launch, theirs.into())?,
             plugin: launch.plugin.clone(),
             limits: launch.limits,
+            limits_now: launch.limits_now,
             reply,
         })))?;
         let Born { mut child, session, ended } = born.await.map_err(|_| gone())??;
@@ -191,6 +193,7 @@ struct Reaper {
 struct Child {
     session: Arc<Session>,
     limits: ProcessLimits,
+    limits_now: LimitsNow,
     ended: watch::Sender<Option<Ended>>,
 }
 
@@ -235,7 +238,7 @@ impl Reaper {
         }
     }
 
-    fn start(&mut self, Start { mut command, plugin, limits, reply }: Start) {
+    fn start(&mut self, Start { mut command, plugin, limits, limits_now, reply }: Start) {
         // Held meanwhile: nobody may ask about a session that began and is not noted yet.
         let mut sessions = self.sessions.lock();
         let born = command.spawn().map(|child| {
@@ -243,7 +246,8 @@ impl Reaper {
             let pid = Pid::from_child(&child);
             let session = Arc::new(Session::new(plugin, pid));
             sessions.insert(pid, Arc::clone(&session));
-            self.children.insert(pid, Child { session: Arc::clone(&session), limits, ended: sender });
+            let child_of = Child { session: Arc::clone(&session), limits, limits_now, ended: sender };
+            self.children.insert(pid, child_of);
             Born { child, session, ended }
         });
         drop(sessions);
@@ -296,7 +300,7 @@ impl Reaper {
         let usages = processes::usages(&self.children.keys().copied().collect::<HashSet<_>>());
         for (session, usage) in usages {
             let Some(child) = self.children.get(&session) else { continue };
-            let Some(overrun) = child.limits.passed(&usage) else { continue };
+            let Some(overrun) = (child.limits_now)(child.limits).passed(&usage) else { continue };
             if overrun.starves_others() && child.session.overrun().is_none() {
                 self.starvings.add();
             }

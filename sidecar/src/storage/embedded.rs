@@ -1,9 +1,13 @@
 //! The storage in a file of the data directory. Does I/O, off the event loop.
 
-use super::{DEADLINE, MAX_BYTES, MAX_KEYS, StorageError};
-use crate::sqlite::{self, Threads};
+use super::{DEADLINE, MAX_KEYS, StorageError};
+use crate::{
+    bounds::limits,
+    sqlite::{self, Threads},
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rockstar_core::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{
     collections::HashMap,
@@ -57,8 +61,9 @@ impl Open {
     fn set(&mut self, plugin: &str, key: &str, value: &[u8]) -> Result<(), Fault> {
         let before = self.used(plugin)?.saturating_sub(self.size(plugin, key)?);
         let used = before + key.len() + value.len() + overhead(plugin);
-        if used > MAX_BYTES {
-            return Err(Fault::Full);
+        let limits = limits();
+        if used > limits.size(Limit::Storage) {
+            return Err(Fault::Full(limits.format(Limit::Storage)));
         }
         let mut insert = self.connection.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)")?;
         insert.execute(params![plugin, key, value])?;
@@ -103,7 +108,7 @@ const KEY_OVERHEAD: usize = 6;
 
 /// What went wrong under the lock.
 enum Fault {
-    Full,
+    Full(String),
     ManyKeys,
     Engine(rusqlite::Error),
 }
@@ -168,7 +173,7 @@ impl Store {
             work(file.insert(open))
         });
         match timeout(DEADLINE, done).await {
-            Ok(Ok(Err(Fault::Full))) => Err(StorageError::Full),
+            Ok(Ok(Err(Fault::Full(limit)))) => Err(StorageError::Full(limit)),
             Ok(Ok(Err(Fault::ManyKeys))) => Err(StorageError::ManyKeys),
             Ok(Ok(Err(Fault::Engine(error)))) => Err(StorageError::Failed(error.to_string())),
             Ok(Ok(Ok(done))) => Ok(done),

@@ -59,11 +59,16 @@ fn attempted(attempt: &str) -> io::Result<String> {
     let number = |at: usize| numbers.get(at).copied().unwrap_or_default();
     match verb {
         "nest" => nest(number(0)),
+        "threads" => threads(number(0)),
+        "open" => open(number(0)),
+        "fill" => fill(rest.split(' ').next().unwrap_or_default(), number(0)),
+        "hold" => Ok(hold(number(0))),
         "connections" => Ok(connections(number(0))),
         _ => with_host(async |client| match verb {
             "register" => registrations(client, number(0), number(1)).await,
             "patterns" => patterns(client, number(0), number(1)).await,
             "publish" => publish(client, number(0), number(1)).await,
+            "events" => events(client, number(0), number(1)).await,
             "cache" => cache(client, number(0), number(1)).await,
             "store" => store(client, number(0), number(1)).await,
             "log" => log(client, number(0), number(1)).await,
@@ -96,6 +101,40 @@ fn nest(levels: usize) -> io::Result<String> {
         current = fs::openat(&current, "d", flags, Mode::empty())?;
     }
     Ok("done".to_owned())
+}
+
+/// Threads that stay.
+fn threads(count: usize) -> io::Result<String> {
+    for _ in 0..count {
+        thread::Builder::new().spawn(|| thread::sleep(Duration::from_secs(3600)))?;
+    }
+    Ok("done".to_owned())
+}
+
+/// Files that stay open until there are no more.
+fn open(count: usize) -> io::Result<String> {
+    let mut files = Vec::new();
+    for n in 0..count {
+        match std::fs::File::create(format!("tmp/{n}")) {
+            Ok(file) => files.push(file),
+            Err(error) => return Ok(format!("{n} open: {error}")),
+        }
+    }
+    Ok(format!("{count} open"))
+}
+
+/// A file of so many MiB.
+fn fill(path: &str, size: usize) -> io::Result<String> {
+    let mut file = std::fs::File::create(path)?;
+    (0..size).try_for_each(|_| file.write_all(&[1; 1 << 20]))?;
+    Ok("done".to_owned())
+}
+
+/// So many MiB of memory.
+fn hold(size: usize) -> String {
+    let held = vec![1_u8; size << 20];
+    thread::sleep(Duration::from_secs(3600));
+    format!("{} held", held.len())
 }
 
 /// How many of so many are served.
@@ -157,6 +196,15 @@ async fn publish(mut client: Client, count: usize, bytes: usize) -> std::result:
         };
     }
     Ok(last)
+}
+
+/// Events with so much data.
+async fn events(mut client: Client, count: usize, bytes: usize) -> std::result::Result<String, Status> {
+    taken(count, async |_| {
+        let event = Event { name: "big".into(), data: vec![0; bytes].into(), ..Event::default() };
+        Ok(client.publish(event).await?.into_inner().failure)
+    })
+    .await
 }
 
 fn set(n: usize, bytes: usize) -> KeyValueRequest {

@@ -4,6 +4,7 @@ use crate::{
     app::App,
     world::{World, built, plugin},
 };
+use rockstar_proto::app::{Event, events_client::EventsClient};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -22,6 +23,7 @@ struct Greed {
     world: World,
     app: App,
     permissions: Value,
+    memory: Option<&'static str>,
     round: u32,
     /// What the innocent one takes when nothing is tried.
     calm: Duration,
@@ -29,7 +31,13 @@ struct Greed {
 
 impl Greed {
     async fn started(permissions: Value) -> Self {
+        Self::limited(permissions, json!({})).await
+    }
+
+    /// With these limits.
+    async fn limited(permissions: Value, limits: Value) -> Self {
         let mut world = World::new();
+        world.limits = limits;
         install(&world, "greedy");
         let mate = plugin("mate", json!([{"type": "pre_request"}]));
         world.install(&mate);
@@ -39,7 +47,7 @@ impl Greed {
             world.until_status(name, "running").await;
         }
         let app = App::new(&world).await;
-        let mut greed = Self { world, app, permissions, round: 0, calm: Duration::ZERO };
+        let mut greed = Self { world, app, permissions, memory: None, round: 0, calm: Duration::ZERO };
         let mut took = Vec::new();
         for _ in 0..100 {
             took.push(greed.ask("").await);
@@ -77,6 +85,17 @@ impl Greed {
         outcome
     }
 
+    /// An attempt that ends the plugin, and is said to; it starts again.
+    async fn dies(&mut self, attempt: &str, why: &str) {
+        self.round += 1;
+        write_with(&self.world, &self.permissions, &[attempt], self.round, self.memory);
+        self.world.until_log(&format!("Plugin greedy crashed: plugin process ended unexpectedly: {why}")).await;
+        self.ask(attempt).await;
+        // Its configuration would have it try again.
+        write_with(&self.world, &self.permissions, &[], self.round, self.memory);
+        self.world.until_status("greedy", "running").await;
+    }
+
     /// The most memory that the sidecar ever used, in KiB.
     fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.world.pid())).unwrap();
@@ -108,11 +127,18 @@ fn install(world: &World, name: &str) {
 }
 
 fn write(world: &World, permissions: &Value, attempts: &[&str], round: u32) {
+    write_with(world, permissions, attempts, round, None);
+}
+
+fn write_with(world: &World, permissions: &Value, attempts: &[&str], round: u32, memory: Option<&str>) {
     let config = json!({"attempts": attempts, "round": round});
-    world.write_file(json!([
-        {"name": "greedy", "permissions": permissions, "config": config, "failure_policy": "open"},
-        {"name": "mate", "permissions": {"filesystem": true}},
-    ]));
+    let mut greedy = json!({"name": "greedy", "permissions": permissions, "config": config, "failure_policy": "open"});
+    // A crash after that is no failure of the version.
+    greedy["reload"] = json!({"grace_period": "1ms"});
+    if let Some(memory) = memory {
+        greedy["resources"] = json!({"memory": memory});
+    }
+    world.write_file(json!([greedy, {"name": "mate", "permissions": {"filesystem": true}}]));
 }
 
 #[tokio::test]
@@ -123,10 +149,13 @@ async fn registrations_are_bounded_in_number_and_bytes() {
     let outcome = greed.tries("patterns 10 1025").await;
     assert_eq!(outcome, "0 taken: a route pattern has 1025 bytes, more than the 1024 it may have");
     let outcome = greed.tries("patterns 2000 1024").await;
-    assert_eq!(outcome, "255 taken: registrations are too large: a plugin's may have 262144 bytes");
+    assert_eq!(
+        outcome,
+        "255 taken: registrations are too large: a plugin's may have 262144 bytes (limits.registrationBytes)"
+    );
     let mut greed = Greed::started(json!({})).await;
     let outcome = greed.tries("register 2000 10").await;
-    assert_eq!(outcome, "1024 taken: too many registrations: a plugin may have 1024");
+    assert_eq!(outcome, "1024 taken: too many registrations: a plugin may have 1024 (limits.registrations)");
 }
 
 #[tokio::test]
@@ -148,7 +177,7 @@ async fn the_cache_and_the_storage_are_bounded() {
     assert_eq!(greed.tries("cache 30000 0").await, "30000 taken");
     assert_eq!(greed.tries("cache 20 4000000").await, "20 taken");
     let outcome = greed.tries("store 100 3900000").await;
-    assert_eq!(outcome, "17 taken: the plugin's storage is full: it may have 64 MiB");
+    assert_eq!(outcome, "17 taken: the plugin's storage is full: it may have 64Mi (limits.storage)");
 }
 
 #[tokio::test]
@@ -213,4 +242,96 @@ async fn what_a_killed_sidecar_left_is_removed_at_the_next_start() {
     let count = |name: &str| fs::read_dir(world.path().join("run").join(name)).map_or(0, Iterator::count);
     world.until("the removal", || async { count("removed") == 0 }).await;
     assert_eq!(count("p"), 2);
+}
+
+#[tokio::test]
+async fn bounds_of_messages_and_stores_are_those_of_the_file() {
+    let limits = json!({
+        "registrations": 10, "registration_bytes": "1Ki", "event_bytes": "1Ki", "storage": "100Ki", "database": "1Mi",
+    });
+    let mut greed = Greed::limited(json!({"database": true}), limits).await;
+    let outcome = greed.tries("register 20 200").await;
+    assert_eq!(
+        outcome,
+        "5 taken: registrations are too large: a plugin's may have 1024 bytes (limits.registrationBytes)"
+    );
+    let outcome = greed.tries("register 20 1").await;
+    assert_eq!(outcome, "5 taken: too many registrations: a plugin may have 10 (limits.registrations)");
+    assert_eq!(greed.tries("events 2 1021").await, "2 taken");
+    let outcome = greed.tries("events 2 1022").await;
+    assert_eq!(
+        outcome,
+        "0 taken: event 'big' has 1025 bytes, more than the 1024 that a plugin's may have (limits.eventBytes)"
+    );
+    // An entry has 8 bytes of key, 6 of the plugin's name, and 32 more.
+    assert_eq!(greed.tries("store 10 10194").await, "10 taken");
+    let outcome = greed.tries("store 11 10194").await;
+    assert_eq!(outcome, "10 taken: the plugin's storage is full: it may have 100Ki (limits.storage)");
+    let rows =
+        "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 20) SELECT zeroblob(100000) FROM c";
+    let outcome = greed.tries(&format!("sql CREATE TABLE big AS {rows}")).await;
+    assert!(outcome.contains("may have 1Mi (limits.database)"), "{outcome}");
+}
+
+#[tokio::test]
+async fn bounds_of_processes_are_those_of_the_file_and_end_their_own_plugin_only() {
+    let limits = json!({"threads": 40, "descriptors": 100, "tmp": "1Mi", "data": "2Mi"});
+    let mut greed = Greed::limited(json!({}), limits).await;
+    assert!(greed.tries("open 200").await.ends_with("Too many open files (os error 24)"));
+    greed.dies("threads 100", "too many threads: more than 40 (limits.threads)").await;
+    greed.dies("fill tmp/a 2", "tmp/ is too large: more than 1Mi (limits.tmp)").await;
+    greed.dies("fill data/a 3", "data/ is too large: more than 2Mi (limits.data)").await;
+    assert_eq!(greed.tries("fill data/a 1").await, "done");
+}
+
+#[tokio::test]
+async fn a_plugins_memory_is_that_of_its_entry() {
+    let mut greed = Greed::started(json!({})).await;
+    greed.memory = Some("60Mi");
+    let before = greed.world.pid_of("greedy");
+    write_with(&greed.world, &greed.permissions, &[], 0, greed.memory);
+    let is_new = || greed.world.pid_of("greedy").is_some_and(|pid| Some(pid) != before);
+    greed.world.until("another process", || async { is_new() }).await;
+    greed.world.until_status("greedy", "running").await;
+    greed.dies("hold 90", "out of memory: more than 60 MiB resident").await;
+}
+
+#[tokio::test]
+async fn limits_that_nobody_can_keep_to_are_refused() {
+    let mut world = World::new();
+    world.limits = json!({"threads": 0});
+    world.write_file(json!([]));
+    world.start();
+    world.until_log("limits.threads is '0'; expected an integer from 8 to 32768").await;
+}
+
+#[tokio::test]
+async fn a_change_of_limits_counts_for_plugins_that_run() {
+    let mut greed = Greed::limited(json!({}), json!({"storage": "100Ki", "tmp": "1Mi", "threads": 30})).await;
+    let outcome = greed.tries("store 11 10194").await;
+    assert_eq!(outcome, "10 taken: the plugin's storage is full: it may have 100Ki (limits.storage)");
+    let before = greed.world.pid_of("greedy");
+    greed.world.limits = json!({"storage": "1Mi", "tmp": "8Mi", "threads": 100});
+    assert_eq!(greed.tries("store 11 10194").await, "11 taken");
+    assert_eq!(greed.tries("threads 50").await, "done");
+    assert_eq!(greed.tries("fill tmp/a 4").await, "done");
+    assert_eq!(greed.world.pid_of("greedy"), before, "the change restarted it");
+    // If less were allowed, it would be ended for less.
+    greed.dies("fill tmp/b 8", "tmp/ is too large: more than 8Mi (limits.tmp)").await;
+    greed.world.limits = json!({"storage": "100Ki"});
+    let outcome = greed.tries("store 11 10194").await;
+    assert_eq!(outcome, "0 taken: the plugin's storage is full: it may have 100Ki (limits.storage)");
+}
+
+#[tokio::test]
+async fn the_applications_events_are_not_those_that_plugins_are_bounded_by() {
+    let greed = Greed::limited(json!({}), json!({"event_bytes": "1Ki"})).await;
+    let mut client = EventsClient::new(greed.world.channel().await.unwrap());
+    let mut publish = async |size: usize| {
+        let event = Event { name: "large".into(), data: vec![0; size].into(), ..Event::default() };
+        client.publish(event).await.map(|_| ()).map_err(|refused| refused.message().to_owned())
+    };
+    publish(100_000).await.unwrap();
+    let refused = publish(250 << 10).await.unwrap_err();
+    assert_eq!(refused, "event 'large' has 256005 bytes, more than the 256000 that an event may have");
 }

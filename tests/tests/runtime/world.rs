@@ -76,6 +76,8 @@ pub(crate) struct World {
     sidecar: Option<Child>,
     /// What plugins with the permission `filesystem` may use.
     pub(crate) volumes: Vec<PathBuf>,
+    /// What the plugins file says of what one plugin may take.
+    pub(crate) limits: Value,
     authorities: Option<PathBuf>,
     /// Where admin is served; 0 = any port.
     admin_port: u16,
@@ -85,7 +87,15 @@ impl World {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let trace = Trace::at(&directory.path().join("trace"));
-        Self { directory, sidecar: None, volumes: Vec::new(), authorities: None, admin_port: 0, trace }
+        Self {
+            directory,
+            sidecar: None,
+            volumes: Vec::new(),
+            limits: json!({}),
+            authorities: None,
+            admin_port: 0,
+            trace,
+        }
     }
 
     /// All plugins installed, the sidecar running, every plugin too.
@@ -142,7 +152,8 @@ impl World {
     }
 
     pub(crate) fn write_file(&self, entries: Value) {
-        let file = json!({"framework": {"version": "1.5.0"}, "plugins": {"plugins": entries}});
+        let plugins = json!({"plugins": entries});
+        let file = json!({"framework": {"version": "1.5.0"}, "limits": self.limits, "plugins": plugins});
         fs::write(self.path().join("new"), file.to_string()).unwrap();
         fs::rename(self.path().join("new"), self.path().join("plugins.json")).unwrap();
     }

@@ -4,7 +4,7 @@
 use super::{
     super::{
         ArtifactError,
-        transfer::{self, ANSWER, BODY, LARGEST, unavailable, within},
+        transfer::{self, ANSWER, BODY, largest, unavailable, within},
     },
     answer,
     challenge::Challenge,
@@ -95,7 +95,7 @@ impl Registry {
         blobs: &[&OciDescriptor],
         scratch: impl Fn() -> Result<File, ArtifactError>,
     ) -> Result<Vec<File>, ArtifactError> {
-        let mut room = LARGEST;
+        let mut room = largest();
         let mut files = Vec::with_capacity(blobs.len());
         for blob in blobs {
             let file = scratch()?;
@@ -114,8 +114,7 @@ impl Registry {
         let (document, is_whole) = within(self.answer_timeout, &self.name, read).await?;
         if !is_whole {
             let what = format!("the manifest of {}", self.name);
-            let limit = u64::try_from(MAX_MANIFEST >> 10).unwrap_or(u64::MAX);
-            return Err(ArtifactError::TooLarge { what, limit, unit: "KiB" });
+            return Err(ArtifactError::TooLarge { what, limit: format!("{} KiB", MAX_MANIFEST >> 10) });
         }
         hasher.update(&document);
         self.check(hasher, digest)?;

@@ -113,7 +113,7 @@ fn room_is_counted_before_it_is_used() {
     let given = [archive(&[(FILE, "a", "abc", 0o644), (FILE, "b", "def", 0o644)])];
     let unpacking = || Unpacking::new("x", to.path());
     let error = Unpacking { bytes: 5, ..unpacking() }.all(&given).unwrap_err();
-    assert_eq!(error.to_string(), "x is too large: at most 512 MiB unpacked are allowed");
+    assert_eq!(error.to_string(), "x is too large: at most 512Mi (limits.artifact) unpacked are allowed");
     assert!(to.path().join("a").is_file() && !to.path().join("b").exists());
     let error = Unpacking { entries: 1, ..unpacking() }.all(&given).unwrap_err();
     assert_eq!(error.to_string(), "x is too large: at most 100000 entries are allowed");

@@ -1,4 +1,5 @@
 use super::{super::sink::Queued, *};
+use parking_lot::Mutex;
 use rockstar_proto::{
     plugin::database_reply::Reply,
     types::{Empty, Value, value::Kind},
@@ -174,4 +175,25 @@ async fn a_reader_that_leaves_ends_the_statement() {
     }
     let mut client = Client::new(&database, "p", IDLE);
     assert_eq!(client.count().await, 0);
+}
+
+#[tokio::test]
+async fn a_transaction_may_be_as_long_as_is_allowed_when_it_begins() {
+    static ALLOWED: Mutex<Duration> = Mutex::new(Duration::from_secs(60));
+    let data = tempfile::tempdir().unwrap();
+    let (requests, incoming) = mpsc::channel(1);
+    let (outgoing, replies) = super::super::replies(1);
+    let database = database(&data);
+    let session = Session { allowed: || *ALLOWED.lock(), ..Session::new(database, "p", Open) };
+    tokio::spawn(session.serve(ReceiverStream::new(incoming), outgoing));
+    let mut client = Client { requests, replies };
+    client.ask(Request::Begin(Empty {})).await.unwrap();
+    *ALLOWED.lock() = Duration::from_millis(10);
+    client.run("SELECT 1", json!([])).await.unwrap();
+    client.ask(Request::Commit(Empty {})).await.unwrap();
+    client.ask(Request::Begin(Empty {})).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let lost = client.ask(Request::Commit(Empty {})).await.unwrap_err();
+    let why = "it was open for 10ms, the longest that a transaction may be (limits.transaction)";
+    assert_eq!(lost, format!("the transaction was rolled back: {why}"));
 }

@@ -5,8 +5,9 @@ use super::{
     Open, Sink,
     functions::{self, MAX_VALUE},
 };
-use crate::sqlite;
+use crate::{bounds::limits, sqlite};
 use parking_lot::Mutex;
+use rockstar_core::limits;
 use rusqlite::{
     Connection,
     config::DbConfig,
@@ -44,8 +45,8 @@ const MAX_PROGRAM: i32 = 250_000;
 /// Patterns of LIKE and GLOB: comparing takes the product of both lengths, in one step.
 const MAX_LIKE_PATTERN: i32 = 256;
 const MAX_TRIGGER_DEPTH: i32 = 32;
-/// Pages of the file, of 4 KiB: 256 MiB.
-const MAX_PAGES: i64 = 256 << 8;
+/// A page of the file.
+const PAGE: u64 = 4 << 10;
 /// How long a writer waits for another one, if its deadline is not nearer.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -74,7 +75,6 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Open> {
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    connection.pragma_update(None, "max_page_count", MAX_PAGES)?;
     let limits = [
         (Size::SQLITE_LIMIT_LENGTH, i32::try_from(MAX_VALUE).unwrap_or(i32::MAX)),
         (Size::SQLITE_LIMIT_ATTACHED, 0),
@@ -95,7 +95,19 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Open> {
     }))?;
     let limit = Arc::clone(&guard.limit);
     connection.progress_handler(STEPS, Some(move || limit.lock().as_ref().is_some_and(Limit::is_over)))?;
-    Ok(Open { connection, guard })
+    let mut open = Open { connection, guard, pages: 0 };
+    bound(&mut open)?;
+    Ok(open)
+}
+
+/// Lets the file grow as far as is allowed now.
+pub(super) fn bound(open: &mut Open) -> rusqlite::Result<()> {
+    let pages = i64::try_from(limits().get(limits::Limit::Database) / PAGE).unwrap_or(i64::MAX);
+    if open.pages != pages {
+        open.guard.trusting(|| open.connection.pragma_update(None, "max_page_count", pages))?;
+        open.pages = pages;
+    }
+    Ok(())
 }
 
 fn is_harmless(asked: &AuthContext<'_>) -> bool {

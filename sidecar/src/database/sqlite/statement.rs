@@ -4,6 +4,8 @@ use super::{
     super::{DatabaseError, Done, Sink, Statement, first_word},
     value,
 };
+use crate::bounds::limits;
+use rockstar_core::limits::Limit;
 use rusqlite::{Connection, Error, ErrorCode};
 use tokio::{runtime::Handle, time::Instant};
 
@@ -61,7 +63,7 @@ pub(super) fn refused(error: &Error, until: Instant) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) if Instant::now() < until => DatabaseError::Unheard,
         Some(ErrorCode::OperationInterrupted) => DatabaseError::Deadline,
-        Some(ErrorCode::DiskFull) => DatabaseError::Full,
+        Some(ErrorCode::DiskFull) => DatabaseError::Full(limits().format(Limit::Database)),
         Some(ErrorCode::DatabaseBusy) if Instant::now() >= until => DatabaseError::Deadline,
         _ => DatabaseError::Refused(error.to_string()),
     }
