@@ -39,7 +39,7 @@ pub struct View {
 }
 
 /// An object that this version cannot decode.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unreadable {
     /// The object's name.
     pub name: String,
@@ -48,6 +48,8 @@ pub struct Unreadable {
     /// The plugin's name in its manifest, if it can be seen.
     pub plugin: Option<String>,
     pub host: Option<String>,
+    /// As it was written last, where that can be decoded.
+    pub status: Option<PluginStatus>,
     pub error: String,
 }
 

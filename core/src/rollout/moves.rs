@@ -319,14 +319,22 @@ impl<'a> Mover<'a> {
     /// From what the instance runs, or was told if it is on the way there.
     fn route_of(&mut self, view: &View<'_>) -> Option<Rc<Route>> {
         let done = view.settled() || view.instance.waiting.is_some() && view.connected();
-        // Before anything was stable all were told to try all at once.
-        let is_of_first_set = || view.instance.assigned.as_ref().is_some_and(|told| told.fallback.is_empty());
-        let is_first = self.state.stable.as_ref().is_some_and(|stable| !stable.is_empty()) && is_of_first_set();
         match view.told {
-            Some(told) if !done && !(is_first && view.connected()) => Some(self.route(told, false)),
+            Some(told) if !done && !(view.connected() && self.tries_for_another(view, told)) => {
+                Some(self.route(told, false))
+            }
             None if !view.connected() => None,
             _ => Some(self.route(view.serving, true)),
         }
+    }
+
+    /// It was told, before anything was stable, what another one tries alone now.
+    fn tries_for_another(&self, view: &View<'_>, told: SetId) -> bool {
+        let (told, serving) = (self.fleet.sets.get(told), self.fleet.sets.get(view.serving));
+        self.state.trials.iter().filter(|(_, trial)| trial.proof.is_none()).any(|(plugin, trial)| {
+            let has = |set: &Set| set.get(plugin) == Some(&trial.revision);
+            has(told) && !has(serving) && trial.canary.as_ref().is_some_and(|id| *id != view.instance.id)
+        })
     }
 
     fn route(&mut self, from: SetId, complete: bool) -> Rc<Route> {
@@ -402,6 +410,13 @@ impl<'a> Mover<'a> {
         let told_so = |step: &usize| route.steps[*step].is_told(view, &self.target);
         let tries = |step: &usize| !route.steps[*step].trials.is_empty();
         let begins_trial = steps.iter().any(|step| tries(step) && !self.holds_trials(view, &route.steps[*step]));
+        // What it tries besides going back takes room like anybody's.
+        let steps: Vec<usize> = match candidate.rank {
+            GOES_BACK if begins_trial && !self.budget.has_room(SERVES, true) => {
+                steps.into_iter().filter(|step| !tries(step)).collect()
+            }
+            _ => steps,
+        };
         let nobody_minds = view.instance.new && !steps.iter().any(tries);
         let has_room = self.budget.has_room(candidate.rank, true);
         taken.into_iter().for_each(|canary| self.queues[queue].contest(canary, has_room));
@@ -420,7 +435,9 @@ impl<'a> Mover<'a> {
         let view = &self.fleet.views[candidate.index];
         let id = &view.instance.id;
         let turn_ends = view.instance.waiting.unwrap_or(self.input.now) + TURN;
-        let frees = self.in_flight(view) && !self.unproven(view);
+        let (mut steps, taken) = self.open_steps(candidate);
+        let gives_up = steps.iter().any(|step| !candidate.route.steps[*step].trials.is_empty());
+        let frees = gives_up && self.in_flight(view) && !self.unproven(view);
         let [fresh, hindered] = &mut self.queues;
         let over = fresh.claims(id, frees) || hindered.claims(id, frees) && turn_ends <= self.input.now;
         if over {
@@ -429,7 +446,6 @@ impl<'a> Mover<'a> {
         } else if hindered.claims(id, frees) {
             self.turn_ends = Some(self.turn_ends.map_or(turn_ends, |other| other.min(turn_ends)));
         }
-        let (mut steps, taken) = self.open_steps(candidate);
         let has_room = self.budget.has_room(candidate.rank, true);
         taken.into_iter().for_each(|canary| self.queues[1].contest(canary, has_room));
         steps.retain(|step| !over || candidate.route.steps[*step].trials.is_empty());
@@ -499,8 +515,14 @@ impl<'a> Mover<'a> {
         }
         // One that never came to run what it was told takes up nothing else, nor one that goes back to what is stable.
         let holder = step.holds && self.holding[view.serving] || self.holds_trials(view, step);
-        if self.input.policy.paused || !holder && self.budget.holders >= self.budget.may_hold {
+        if self.input.policy.paused {
             return Gate::Held;
+        }
+        if !holder && self.budget.holders > self.budget.may_hold {
+            return Gate::Held;
+        }
+        if !holder && self.budget.holders == self.budget.may_hold {
+            return self.waiting_holder(view, step).map_or(Gate::Held, Gate::Taken);
         }
         let trials = || step.trials.iter().filter_map(|p| self.state.trials.get(p));
         let fails = |trial: &Trial| trial.strikes.get(&view.instance.id).is_some_and(|note| !note.shared);
@@ -514,6 +536,17 @@ impl<'a> Mover<'a> {
             return Gate::Shut;
         }
         unproven().find_map(other).map_or(Gate::Open, Gate::Taken)
+    }
+
+    /// The canary of the step that waits out its environment, and keeps by that alone what the partition leaves to one.
+    fn waiting_holder(&self, view: &View<'_>, step: &Step) -> Option<String> {
+        let trials = step.trials.iter().filter_map(|plugin| self.state.trials.get(plugin));
+        let canaries = trials.filter(|trial| trial.proof.is_none()).filter_map(|trial| trial.canary.as_ref());
+        let waits = |id: &&String| {
+            let canary = self.fleet.views.iter().find(|other| other.instance.id == **id);
+            canary.is_some_and(|other| other.instance.waiting.is_some() && !self.holding[other.serving])
+        };
+        canaries.filter(|id| **id != view.instance.id).find(waits).cloned()
     }
 
     fn tell(&mut self, candidate: &Candidate, steps: Vec<usize>) {

@@ -493,7 +493,6 @@ fn going_back_does_not_wait_for_a_newcomer_of_its_group() {
     let requires: BTreeMap<_, _> = [(id("a", 1), vec!["b".to_owned()])].into();
     let plan = pass(&state, &Input { requires, ..of_a_and_b(vec![waits_for_a(0, 1, 9), left]) });
     assert_eq!(*plan.assignments["uid-001"].target, set(&[("b", 1)]));
-    assert_eq!(*plan.assignments["uid-000"].target, set(&[("a", 1), ("b", 1)]), "the canary keeps its turn");
 }
 
 #[test]
@@ -561,4 +560,50 @@ fn what_all_were_told_before_anything_was_stable_is_tried_by_one_from_then_on() 
     let plan = pass(&state, &of_a_and_b(vec![loads_a(0), loads_a(1), loads_a(2)]));
     let tries = |id: &str| plan.assignments[id].target.contains_key("a");
     assert_eq!(["uid-000", "uid-001", "uid-002"].map(tries), [true, false, false]);
+}
+
+#[test]
+fn a_canary_that_waits_does_not_keep_for_itself_what_the_partition_leaves_to_one() {
+    let state = newcomer(1, vec![("a", trial("a", 1))]);
+    let fresh = |number| Instance { assigned: told(&[("b", 1)], 5), ..pod(number, &[("b", 1)]) };
+    let policy = rollout::Policy { partition: Amount::Count(2), ..Default::default() };
+    let plan = pass(&state, &Input { policy, ..of_a_and_b(vec![waits_for_a(0, 1, 9), fresh(1), fresh(2)]) });
+    assert!(!plan.assignments["uid-000"].target.contains_key("a"), "who never failed comes first");
+    assert!(plan.assignments.values().all(|told| !told.target.contains_key("a")), "it has not let go yet");
+}
+
+#[test]
+fn who_waits_to_go_back_takes_no_claim_from_one_that_could_let_go() {
+    let stable = [("b", 1), ("c", 1)];
+    let state = State {
+        plan_generation: 9,
+        stable: Some(set(&stable)),
+        target: Some(set(&[("b", 2), ("c", 1)])),
+        trials: [("b".to_owned(), proven_trial("b", 2))].into(),
+        ..State::default()
+    };
+    let waits = |number, since, busy: &str, serving: &[(&str, u32)]| Instance {
+        assigned: told(&[("b", 2), ("c", 1)], 8),
+        accepted: 8,
+        waiting: Some(NOW - since),
+        moving: true,
+        busy: [busy.to_owned()].into(),
+        ..pod(number, serving)
+    };
+    let fresh = Instance { assigned: told(&stable, 5), ..pod(2, &stable) };
+    let instances = vec![waits(0, 60_000, "c", &[("b", 2), ("c", 2)]), waits(1, 40_000, "b", &stable), fresh];
+    let plugins: BTreeMap<_, _> = ["b", "c"].map(|plugin| (plugin.to_owned(), "t".to_owned())).into();
+    let policy = rollout::Policy { max_unavailable: Amount::Count(2), ..Default::default() };
+    let plan = pass(&state, &Input { plugins, policy, ..input(instances) });
+    assert_eq!(*plan.assignments["uid-001"].target, set(&stable), "it lets go");
+    assert_eq!(*plan.assignments["uid-000"].target, set(&[("b", 2), ("c", 1)]));
+}
+
+#[test]
+fn going_back_gives_no_right_to_try_something_beside_the_window() {
+    let state = newcomer(1, vec![("a", Trial { canary: None, ..trial("a", 1) })]);
+    let left = Instance { assigned: told(&[("b", 3)], 5), ..pod(0, &[("b", 3)]) };
+    let unready = Instance { ready: false, assigned: told(&[("b", 1)], 5), ..pod(1, &[("b", 1)]) };
+    let plan = pass(&state, &of_a_and_b(vec![left, unready]));
+    assert_eq!(*plan.assignments["uid-000"].target, set(&[("b", 1)]), "the window of one is taken");
 }

@@ -56,7 +56,7 @@ pub fn compose(
     for (object, fault) in &catalog.duplicates {
         plugins.insert(object_name(object), plugin::refused(object, fault, observed.now));
     }
-    plugins.extend(unreadable(observed, memory));
+    plugins.extend(unreadable(observed));
     let mut host = host::status(&context, catalog, &plugins);
     if let Some((object, error)) = observed.view.host.as_ref().zip(settings.fault.as_ref()) {
         host.conditions = host::refused(object, &invalid(error), observed.now).conditions;
@@ -69,10 +69,9 @@ pub fn compose(
     Report { host, plugins, notes }
 }
 
-fn unreadable(observed: &Observed, memory: &Memory) -> impl Iterator<Item = (String, PluginStatus)> {
-    let last = |name| memory.reported.plugins.get(name).map(|(status, _)| status);
+fn unreadable(observed: &Observed) -> impl Iterator<Item = (String, PluginStatus)> {
     let objects = observed.view.unreadable.iter();
-    objects.map(move |object| (object.name.clone(), plugin::unreadable(object, last(&object.name), observed.now)))
+    objects.map(|object| (object.name.clone(), plugin::unreadable(object, observed.now)))
 }
 
 /// Says of Plugins that wait for nothing but the pause that a wrong policy is, what is wrong with the host.
@@ -200,9 +199,7 @@ async fn write_plugins(
 ) {
     memory.reported.plugins.retain(|name, _| plugins.contains_key(name));
     let readable = observed.view.plugins.iter().map(|object| (object_name(object), object.status.clone()));
-    // What an unreadable one says now is what was written last, as far as anybody knows.
-    let last = |name: &String| memory.reported.plugins.get(name).map(|(status, _)| status.clone());
-    let unreadable = observed.view.unreadable.iter().map(|object| (object.name.clone(), last(&object.name)));
+    let unreadable = observed.view.unreadable.iter().map(|object| (object.name.clone(), object.status.clone()));
     for (name, seen) in readable.chain(unreadable).collect::<Vec<_>>() {
         let Some(status) = plugins.get(&name).filter(|_| !memory.unwritten.contains_key(&name)) else { continue };
         if differs(status, seen.as_ref(), memory.reported.plugins.get(&name), observed.now) {
@@ -266,12 +263,11 @@ mod tests {
     #[test]
     fn what_cannot_be_decoded_is_not_said_to_be_ready() {
         let (mut observed, mut memory) = running(&[plugin("a", "1.0.0", json!({})), plugin("b", "1.0.0", json!({}))]);
-        memory.reported.plugins =
-            composed(&observed, &mut memory).plugins.into_iter().map(|(n, s)| (n, (s, 0))).collect();
+        let status = composed(&observed, &mut memory).plugins.remove("b");
         observed.view.plugins.retain(|object| object_name(object) == "a");
         let error = "unknown variant `Ajar`".to_owned();
         let (name, uid, generation) = ("b".to_owned(), "b".to_owned(), Some(7));
-        observed.view.unreadable = vec![Unreadable { name, uid, generation, plugin: None, host: None, error }];
+        observed.view.unreadable = vec![Unreadable { name, uid, generation, plugin: None, host: None, status, error }];
         let report = composed(&observed, &mut memory);
         let (status, reason, message) = says(&report, "b", "Ready");
         assert_eq!((status.as_str(), reason.as_str()), ("False", "Unreadable"));

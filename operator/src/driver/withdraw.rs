@@ -252,6 +252,7 @@ mod tests {
             generation: Some(1),
             plugin: name.map(str::to_owned),
             host: None,
+            status: None,
             error: "unknown variant".into(),
         };
         for name in [Some("a"), None] {

@@ -209,6 +209,7 @@ impl Store {
             generation: p.metadata.generation,
             plugin: p.spec.manifest["name"].as_str().map(str::to_owned),
             host: Some(host.name.clone()),
+            status: p.status.clone(),
             error: "simulated".to_owned(),
         });
         let mut revisions: Vec<_> = self.revisions.values().filter(|s| s.host == host.name).collect();

@@ -50,6 +50,11 @@ impl File {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn writers(&self) -> usize {
+        self.turns.writers()
+    }
+
     pub(super) async fn connection(&self, plugin: &str) -> Result<Link, DatabaseError> {
         // It is never closed.
         let permit = Arc::clone(&self.most).acquire_owned().await.ok();

@@ -58,8 +58,8 @@ pub(super) fn kill_strays(known: impl Fn(Pid) -> bool) {
     for stray in strays.into_iter().filter_map(stat).filter(|p| !p.zombie && !known(p.pid)) {
         // Every plugin began a session; only something of our own is in ours. It is read, not asked for: rustix takes a
         // number for granted, and a session that began outside of our namespace of process ids has none.
-        let own = stat(rustix::process::getpid()).and_then(|own| own.session);
-        if let Some(session) = stray.session.filter(|s| !known(*s) && Some(*s) != own) {
+        let Some(own) = stat(rustix::process::getpid()) else { return };
+        if let Some(session) = stray.session.filter(|s| !known(*s) && Some(*s) != own.session) {
             kill_process_group(session, Signal::KILL).ok();
             kill_members(session);
         }

@@ -122,14 +122,14 @@ pub(super) fn refused(object: &Plugin, fault: &Fault, now: i64) -> PluginStatus 
     }
 }
 
-/// The status of a Plugin that this version cannot decode, from the one that was written last. What runs of it stays.
-pub(super) fn unreadable(object: &Unreadable, last: Option<&PluginStatus>, now: i64) -> PluginStatus {
+/// The status of a Plugin that this version cannot decode, from the one before. What runs of it stays.
+pub(super) fn unreadable(object: &Unreadable, now: i64) -> PluginStatus {
     let message = format!(
         "this version of the operator cannot read it, so that what runs of it stays as it is: {}; correct it, or upgrade the operator",
         object.error
     );
     let says = Outlook::new(Course::Stuck, "Unreadable", message).says();
-    let PluginStatus { version, revision, conditions: old, .. } = last.cloned().unwrap_or_default();
+    let PluginStatus { version, revision, conditions: old, .. } = object.status.clone().unwrap_or_default();
     PluginStatus {
         observed_generation: object.generation,
         version,

@@ -589,12 +589,14 @@ fn host() -> States {
     let is_cache = |object: &mut Arc<Plugin>| object.metadata.name.as_deref() == Some("cache");
     let cache = unreadable.observed.view.plugins.extract_if(.., is_cache);
     unreadable.undecoded = cache.map(|object| Arc::new(next(object.as_ref(), json!({})))).collect();
+    let status = unreadable.undecoded[0].status.clone();
     unreadable.observed.view.unreadable = vec![Unreadable {
         uid: "cache".into(),
         generation: Some(2),
         name: "cache".into(),
         plugin: Some("cache".into()),
         host: Some("storefront".into()),
+        status,
         error: "unknown variant `Ajar`".into(),
     }];
     unreadable.begin();

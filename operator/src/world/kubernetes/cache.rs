@@ -15,7 +15,8 @@ use k8s_openapi::api::{apps::v1::ControllerRevision, core::v1};
 use kube::core::ObjectMeta;
 use parking_lot::RwLock;
 use rockstar_core::revision::RevisionId;
-use rockstar_crds::{Plugin, PluginHost};
+use rockstar_crds::{Plugin, PluginHost, PluginStatus};
+use serde::Deserialize;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// No host has this name: of Plugins that cannot be decoded so far that their host would be known.
@@ -149,21 +150,21 @@ impl Cache {
     }
 
     pub(super) fn apply<K: Kept>(&self, key: Key, object: K) {
-        let mut touched = K::undecoded(self).map(|index| index.write().remove(&key)).unwrap_or_default();
-        touched.extend(self.change::<K>(|index| match object.keep() {
-            Some((host, kept)) => index.apply(key, host, kept),
-            None => index.remove(&key),
-        }));
+        // Both at once: a view that found it in neither would take it for deleted.
+        let touched = self.change::<K>(|index| {
+            let mut touched = K::undecoded(self).map(|undecoded| undecoded.write().remove(&key)).unwrap_or_default();
+            touched.extend(match object.keep() {
+                Some((host, kept)) => index.apply(key, host, kept),
+                None => index.remove(&key),
+            });
+            touched
+        });
         self.ring::<K>(&touched);
     }
 
     /// An object is listed that cannot be decoded.
     pub(super) fn apply_undecoded<K: Kept>(&self, key: Key, metadata: ObjectMeta, undecoded: &Undecoded) {
-        let Some(index) = K::undecoded(self) else { return };
-        let mut touched = Touched::new();
-        if !K::KEEPS_LAST {
-            touched.extend(self.change::<K>(|index| index.remove(&key)));
-        }
+        let Some(all_undecoded) = K::undecoded(self) else { return };
         let host = K::undecoded_host(&key, undecoded);
         let unreadable = Unreadable {
             name: key.1.clone(),
@@ -171,9 +172,14 @@ impl Cache {
             generation: metadata.generation,
             plugin: undecoded.text("/spec/manifest/name"),
             host: Some(host.name.clone()).filter(|name| name != UNKNOWN_HOST),
+            status: undecoded.raw.get("status").and_then(|status| PluginStatus::deserialize(status).ok()),
             error: undecoded.error.clone(),
         };
-        touched.extend(index.write().apply(key, host, unreadable));
+        let touched = self.change::<K>(|index| {
+            let mut touched = if K::KEEPS_LAST { Touched::new() } else { index.remove(&key) };
+            touched.extend(all_undecoded.write().apply(key, host, unreadable));
+            touched
+        });
         self.ring::<K>(&touched);
     }
 
@@ -233,23 +239,29 @@ impl Cache {
     pub(super) fn view(&self, host: &HostKey) -> Option<View> {
         let mut revisions: Vec<_> = self.revisions.read().of_host(host).cloned().collect();
         revisions.sort_by_key(|r| r.number);
-        let undecoded = self.undecoded_hosts.read().of_host(host).next().cloned();
-        let view = View {
-            host: self.hosts.read().of_host(host).next().cloned(),
-            host_error: undecoded.map(|undecoded| undecoded.error.clone()),
-            plugins: self.plugins.read().of_host(host).cloned().collect(),
-            pods: self.pods.read().of_host(host).map(|pod| Pod::clone(pod)).collect(),
-            revisions,
-            unreadable: self.unreadable(host),
-        };
+        let (object, host_error) = self.host(host);
+        let (plugins, unreadable) = self.plugins_of(host);
+        let pods = self.pods.read().of_host(host).map(|pod| Pod::clone(pod)).collect();
+        let view = View { host: object, host_error, plugins, pods, revisions, unreadable };
         let exists = view.host.is_some() || view.host_error.is_some();
         (exists || !view.plugins.is_empty() || !view.pods.is_empty()).then_some(view)
     }
 
-    fn unreadable(&self, host: &HostKey) -> Vec<Unreadable> {
+    /// The object, as it could be decoded last, and why it cannot be now.
+    fn host(&self, host: &HostKey) -> (Option<Arc<PluginHost>>, Option<String>) {
+        let hosts = self.hosts.read();
+        let undecoded = self.undecoded_hosts.read();
+        let error = undecoded.of_host(host).next().map(|undecoded| undecoded.error.clone());
+        (hosts.of_host(host).next().cloned(), error)
+    }
+
+    /// The plugins of a host, and those that cannot be decoded, at one moment.
+    fn plugins_of(&self, host: &HostKey) -> (Vec<Arc<Plugin>>, Vec<Unreadable>) {
+        let plugins = self.plugins.read();
         let undecoded = self.undecoded_plugins.read();
         let of_any = HostKey::new(&host.namespace, UNKNOWN_HOST);
-        undecoded.of_host(host).chain(undecoded.of_host(&of_any)).map(|plugin| Unreadable::clone(plugin)).collect()
+        let unreadable = undecoded.of_host(host).chain(undecoded.of_host(&of_any)).map(|p| Unreadable::clone(p));
+        (plugins.of_host(host).cloned().collect(), unreadable.collect())
     }
 
     pub(super) fn orphans(&self) -> Vec<Arc<Plugin>> {

@@ -1,4 +1,7 @@
-use super::{super::sink::Queued, *};
+use super::{
+    super::{Engine, sink::Queued},
+    *,
+};
 use parking_lot::Mutex;
 use rockstar_proto::{
     plugin::database_reply::Reply,
@@ -143,7 +146,14 @@ async fn a_plugin_that_always_writes_lets_others_write_in_between() {
     rest.iter_mut().for_each(begin);
     let limited = Request::Query(asked(INSERT, &json!(["late"]), 50));
     assert_eq!(other.ask(limited).await.unwrap_err(), DatabaseError::Written.to_string());
-    let (written, ended) = tokio::join!(other.run(INSERT, json!(["in between"])), first.ask(Request::Commit(Empty {})));
+    let commit = async {
+        let Engine::Sqlite(file) = &database.engine else { panic!() };
+        while file.writers() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        first.ask(Request::Commit(Empty {})).await
+    };
+    let (written, ended) = tokio::join!(other.run(INSERT, json!(["in between"])), commit);
     written.unwrap();
     ended.unwrap();
     // One of the greedy plugin's transactions is open by now, or will be.

@@ -25,6 +25,12 @@ impl Turns {
         let own = queue.lock_owned().await;
         Turn { _file: Arc::clone(&self.file).lock_owned().await, _own: own }
     }
+
+    /// How many write, or wait for the file.
+    #[cfg(test)]
+    pub(super) fn writers(&self) -> usize {
+        Arc::strong_count(&self.file) - 1
+    }
 }
 
 #[cfg(test)]
