@@ -75,6 +75,9 @@ impl Fixture {
             Arc::make_mut(object).status = Some(status.clone());
             self.memory.reported.plugins.insert(name, (status.clone(), now));
         }
+        for object in &mut self.observed.view.unreadable {
+            object.status = report.plugins.get(&object.name).cloned();
+        }
         Arc::make_mut(self.observed.view.host.as_mut().unwrap()).status = Some(report.host.clone());
         self.memory.reported.host = Some((report.host, now));
     }
