@@ -320,7 +320,7 @@ impl<'a> Mover<'a> {
     fn route_of(&mut self, view: &View<'_>) -> Option<Rc<Route>> {
         let done = view.settled() || view.instance.waiting.is_some() && view.connected();
         match view.told {
-            Some(told) if !done && !(view.connected() && self.tries_for_another(view, told)) => {
+            Some(told) if !(done || view.connected() && self.tries_for_another(view, told)) => {
                 Some(self.route(told, false))
             }
             None if !view.connected() => None,
