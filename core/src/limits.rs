@@ -1,4 +1,4 @@
-//! What one plugin may take of its sidecar: a table of bounds, each with its default and what it may be set to. Pure.
+//! Bounds what one plugin may take of its sidecar: a table of limits, each with its default and its range. Pure.
 
 use crate::{duration, hint, quantity};
 use serde::Serialize;
@@ -26,7 +26,7 @@ pub enum Limit {
     Transaction,
 }
 
-/// What a bound counts.
+/// Tells what a limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     Count,
@@ -51,7 +51,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
-/// What it may be set to at most is what the sidecar, or a message, can hold.
+/// Lists each limit with its default and range. The most is what the sidecar, or a message, can hold.
 const ROWS: [Row; 16] = [
     row(Limit::Registrations, "registrations", Unit::Count, 1024, (1, 8192)),
     row(Limit::RegistrationBytes, "registrationBytes", Unit::Bytes, 256 * KIB, (KIB, MIB)),
@@ -243,7 +243,7 @@ impl Limits {
         self.0[limit as usize]
     }
 
-    /// The same for what is in memory.
+    /// Gives the limit as a size in memory.
     #[must_use]
     pub fn size(&self, limit: Limit) -> usize {
         usize::try_from(self.get(limit)).unwrap_or(usize::MAX)

@@ -35,7 +35,7 @@ pub struct PluginsFile {
     pub framework: Option<Version>,
     pub backends: Backends,
     pub sandbox: Sandbox,
-    /// What one plugin may take of the sidecar.
+    /// Bounds what one plugin may take of the sidecar.
     pub limits: Limits,
 }
 

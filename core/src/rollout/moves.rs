@@ -7,6 +7,7 @@ use super::{
 };
 use crate::revision::RevisionId;
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
@@ -300,12 +301,12 @@ impl<'a> Mover<'a> {
         unproven
     }
 
-    /// What it is down for is replaced, and something else stays on trial there.
+    /// Tells whether something that no step replaces stays on trial there.
     fn keeps_unproven(&self, view: &View<'_>, route: &Route) -> bool {
         self.on_trial_in(view).any(|plugin| !route.steps.iter().any(|step| step.members.contains(plugin)))
     }
 
-    /// The plugins whose revision there is neither stable nor proven.
+    /// Lists the plugins whose revision there is neither stable nor proven.
     fn on_trial_in(&self, view: &View<'_>) -> impl Iterator<Item = &String> {
         let (serving, proven) = (self.fleet.sets.get(view.serving), self.fleet.sets.get(view.proven));
         let unproven = serving.iter().filter(move |(plugin, revision)| proven.get(*plugin) != Some(revision));
@@ -328,13 +329,14 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// It was told, before anything was stable, what another one tries alone now.
+    /// Tells whether it was told, before anything was stable, what another one tries alone now.
     fn tries_for_another(&self, view: &View<'_>, told: SetId) -> bool {
         let (told, serving) = (self.fleet.sets.get(told), self.fleet.sets.get(view.serving));
-        self.state.trials.iter().filter(|(_, trial)| trial.proof.is_none()).any(|(plugin, trial)| {
-            let has = |set: &Set| set.get(plugin) == Some(&trial.revision);
-            has(told) && !has(serving) && trial.canary.as_ref().is_some_and(|id| *id != view.instance.id)
-        })
+        let begins = |plugin: &&String| {
+            let revision = self.state.trials.get(*plugin).map(|trial| &trial.revision);
+            told.get(*plugin) == revision && serving.get(*plugin) != revision
+        };
+        self.tried_by_others(view, told.keys().filter(begins)).next().is_some()
     }
 
     fn route(&mut self, from: SetId, complete: bool) -> Rc<Route> {
@@ -374,14 +376,14 @@ impl<'a> Mover<'a> {
         base
     }
 
-    /// What goes back to what is stable need not wait for what is new beside it, though both are one group on the way to
-    /// the target: a step of its own for each group that leads from the base to the stable set and agrees with the target.
+    /// Makes a step of its own for each group that leads from the base to the stable set and agrees with the target: going
+    /// back need not wait for what is new beside it, though both are one group on the way to the target.
     fn ways_back(&self, base: &Set, steps: &[Step]) -> Vec<Step> {
-        let Some(stable) = self.state.stable.as_ref().filter(|_| steps.iter().any(|s| !s.trials.is_empty())) else {
+        let Some(stable) = self.state.stable.as_ref().filter(|_| steps.iter().any(Step::tries)) else {
             return Vec::new();
         };
         let goes_otherwise = |group: &[String]| {
-            let mut plain = steps.iter().filter(|step| step.trials.is_empty());
+            let mut plain = steps.iter().filter(|step| !step.tries());
             plain.any(|step| step.members.iter().any(|plugin| group.contains(plugin)))
         };
         let agrees = |group: &[String]| group.iter().all(|plugin| stable.get(plugin) == self.target.get(plugin));
@@ -398,7 +400,7 @@ impl<'a> Mover<'a> {
 
     fn hindered(&self, view: &View<'_>) -> Option<i64> {
         let environment = view.instance.failures.iter().filter(|f| f.class == FailureClass::Environment);
-        let fails = environment.filter(|f| self.target.get(&f.plugin) == Some(&f.revision)).count() > 0;
+        let fails = environment.into_iter().any(|f| self.target.get(&f.plugin) == Some(&f.revision));
         fails.then(|| view.instance.assigned.as_ref().map_or(view.instance.accepted, |told| told.generation))
     }
 
@@ -406,11 +408,12 @@ impl<'a> Mover<'a> {
         let view = &self.fleet.views[candidate.index];
         let queue = usize::from(candidate.hindered.is_some());
         let (steps, taken) = self.open_steps(candidate);
+        self.contest(candidate, queue, taken);
         let route = &candidate.route;
         let told_so = |step: &usize| route.steps[*step].is_told(view, &self.target);
-        let tries = |step: &usize| !route.steps[*step].trials.is_empty();
-        let begins_trial = steps.iter().any(|step| tries(step) && !self.holds_trials(view, &route.steps[*step]));
-        // What it tries besides going back takes room like anybody's.
+        let tries = |step: &usize| route.steps[*step].tries();
+        let begins_trial = steps.iter().any(|step| self.begins_trial(view, &route.steps[*step]));
+        // Going back admits no trial beside a full window.
         let steps: Vec<usize> = match candidate.rank {
             GOES_BACK if begins_trial && !self.budget.has_room(SERVES, true) => {
                 steps.into_iter().filter(|step| !tries(step)).collect()
@@ -418,8 +421,6 @@ impl<'a> Mover<'a> {
             _ => steps,
         };
         let nobody_minds = view.instance.new && !steps.iter().any(tries);
-        let has_room = self.budget.has_room(candidate.rank, true);
-        taken.into_iter().for_each(|canary| self.queues[queue].contest(canary, has_room));
         if steps.iter().all(told_so) || nobody_minds || self.budget.take(candidate.rank, begins_trial) {
             return self.tell(candidate, steps);
         }
@@ -436,7 +437,7 @@ impl<'a> Mover<'a> {
         let id = &view.instance.id;
         let turn_ends = view.instance.waiting.unwrap_or(self.input.now) + TURN;
         let (mut steps, taken) = self.open_steps(candidate);
-        let gives_up = steps.iter().any(|step| !candidate.route.steps[*step].trials.is_empty());
+        let gives_up = steps.iter().any(|step| candidate.route.steps[*step].tries());
         let frees = gives_up && self.in_flight(view) && !self.unproven(view);
         let [fresh, hindered] = &mut self.queues;
         let over = fresh.claims(id, frees) || hindered.claims(id, frees) && turn_ends <= self.input.now;
@@ -446,14 +447,10 @@ impl<'a> Mover<'a> {
         } else if hindered.claims(id, frees) {
             self.turn_ends = Some(self.turn_ends.map_or(turn_ends, |other| other.min(turn_ends)));
         }
-        let has_room = self.budget.has_room(candidate.rank, true);
-        taken.into_iter().for_each(|canary| self.queues[1].contest(canary, has_room));
-        steps.retain(|step| !over || candidate.route.steps[*step].trials.is_empty());
+        self.contest(candidate, 1, taken);
+        steps.retain(|step| !over || !candidate.route.steps[*step].tries());
         // What it does not try yet needs room like anybody's.
-        let begins = |step: &usize| {
-            let step = &candidate.route.steps[*step];
-            !step.trials.is_empty() && !self.holds_trials(view, step)
-        };
+        let begins = |step: &usize| self.begins_trial(view, &candidate.route.steps[*step]);
         let fresh: Vec<usize> = steps.iter().copied().filter(begins).collect();
         if !fresh.is_empty() && !self.budget.take(candidate.rank, true) {
             steps.retain(|step| !fresh.contains(step));
@@ -461,7 +458,18 @@ impl<'a> Mover<'a> {
         self.tell(candidate, steps);
     }
 
-    /// The steps that it may take, and the canaries that keep it from others.
+    /// Notes whose turn the candidate would like to have.
+    fn contest(&mut self, candidate: &Candidate, queue: usize, canaries: Vec<String>) {
+        let has_room = self.budget.has_room(candidate.rank, true);
+        canaries.into_iter().for_each(|canary| self.queues[queue].contest(canary, has_room));
+    }
+
+    /// Tells whether the step would put something on trial that the instance neither runs nor was told.
+    fn begins_trial(&self, view: &View<'_>, step: &Step) -> bool {
+        step.tries() && !self.holds_trials(view, step)
+    }
+
+    /// Gives the steps that it may take, and the canaries that keep it from others.
     fn open_steps(&mut self, candidate: &Candidate) -> (Vec<usize>, Vec<String>) {
         let view = &self.fleet.views[candidate.index];
         let (mut open, mut taken) = (Vec::new(), Vec::new());
@@ -518,35 +526,44 @@ impl<'a> Mover<'a> {
         if self.input.policy.paused {
             return Gate::Held;
         }
-        if !holder && self.budget.holders > self.budget.may_hold {
-            return Gate::Held;
+        match self.budget.holders.cmp(&self.budget.may_hold) {
+            Ordering::Less => {}
+            _ if holder => {}
+            Ordering::Equal => return self.waiting_holder(view, step).map_or(Gate::Held, Gate::Taken),
+            Ordering::Greater => return Gate::Held,
         }
-        if !holder && self.budget.holders == self.budget.may_hold {
-            return self.waiting_holder(view, step).map_or(Gate::Held, Gate::Taken);
-        }
-        let trials = || step.trials.iter().filter_map(|p| self.state.trials.get(p));
+        let mut trials = step.trials.iter().filter_map(|p| self.state.trials.get(p));
         let fails = |trial: &Trial| trial.strikes.get(&view.instance.id).is_some_and(|note| !note.shared);
-        if trials().any(fails) {
+        if trials.any(fails) {
             return Gate::Shut;
         }
-        let unproven = || trials().filter(|trial| trial.proof.is_none());
-        let other = |trial: &'_ Trial| trial.canary.clone().filter(|id| *id != view.instance.id);
+        let others = || self.tried_by_others(view, &step.trials);
         // A canary that runs what it tries has no turn to give up.
-        if unproven().any(|trial| other(trial).is_some() && self.tried.contains(&trial.revision)) {
+        if others().any(|(trial, _)| self.tried.contains(&trial.revision)) {
             return Gate::Shut;
         }
-        unproven().find_map(other).map_or(Gate::Open, Gate::Taken)
+        others().next().map_or(Gate::Open, |(_, canary)| Gate::Taken(canary.clone()))
     }
 
-    /// The canary of the step that waits out its environment, and keeps by that alone what the partition leaves to one.
+    /// Lists those of the plugins' trials that nobody has proven and another instance tries, with that one.
+    fn tried_by_others<'b>(
+        &'b self,
+        view: &'b View<'_>,
+        plugins: impl IntoIterator<Item = &'b String>,
+    ) -> impl Iterator<Item = (&'b Trial, &'b String)> {
+        let trials = plugins.into_iter().filter_map(|plugin| self.state.trials.get(plugin));
+        let unproven = trials.filter(|trial| trial.proof.is_none());
+        let tried = unproven.filter_map(|trial| Some((trial, trial.canary.as_ref()?)));
+        tried.filter(|(_, canary)| **canary != view.instance.id)
+    }
+
+    /// Finds the step's canary that waits out its environment and keeps by that alone what the partition leaves to one.
     fn waiting_holder(&self, view: &View<'_>, step: &Step) -> Option<String> {
-        let trials = step.trials.iter().filter_map(|plugin| self.state.trials.get(plugin));
-        let canaries = trials.filter(|trial| trial.proof.is_none()).filter_map(|trial| trial.canary.as_ref());
         let waits = |id: &&String| {
             let canary = self.fleet.views.iter().find(|other| other.instance.id == **id);
             canary.is_some_and(|other| other.instance.waiting.is_some() && !self.holding[other.serving])
         };
-        canaries.filter(|id| **id != view.instance.id).find(waits).cloned()
+        self.tried_by_others(view, &step.trials).map(|(_, canary)| canary).find(waits).cloned()
     }
 
     fn tell(&mut self, candidate: &Candidate, steps: Vec<usize>) {
@@ -588,8 +605,12 @@ impl Route {
 }
 
 impl Step {
-    fn goes_back(&self) -> bool {
-        self.trials.is_empty() && !self.halted
+    const fn tries(&self) -> bool {
+        !self.trials.is_empty()
+    }
+
+    const fn goes_back(&self) -> bool {
+        !self.tries() && !self.halted
     }
 
     /// The instance was told to go back so already; it is not told otherwise for want of room.
