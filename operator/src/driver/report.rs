@@ -24,10 +24,7 @@ use crate::{
     world::{Note, World, WriteError},
 };
 use rockstar_crds::{FieldError, Plugin, PluginHost, PluginHostStatus, PluginStatus};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A view may lag behind a write by so much, in milliseconds; later, what differs was changed by someone else.
 const LAG: i64 = 10_000;
@@ -122,8 +119,7 @@ pub fn recovering(observed: &Observed, catalog: &Catalog, whole: Report) -> Repo
     let changed = catalog.entries.values().filter(|entry| is_unseen(&entry.object));
     let mut plugins: BTreeMap<_, _> =
         changed.map(|entry| (object_name(&entry.object), plugin::seen(&entry.object, observed.now))).collect();
-    let names: BTreeSet<&String> = observed.view.unreadable.iter().map(|object| &object.name).collect();
-    plugins.extend(whole.plugins.into_iter().filter(|(name, _)| names.contains(name)));
+    plugins.extend(unreadable(observed));
     let host = observed.view.host.as_ref().and_then(|host| host.status.clone()).unwrap_or_default();
     Report { host: PluginHostStatus { rollout: None, ..host }, plugins, notes: whole.notes }
 }
@@ -198,11 +194,11 @@ async fn write_plugins(
     plugins: &BTreeMap<String, PluginStatus>,
 ) {
     memory.reported.plugins.retain(|name, _| plugins.contains_key(name));
-    let readable = observed.view.plugins.iter().map(|object| (object_name(object), object.status.clone()));
-    let unreadable = observed.view.unreadable.iter().map(|object| (object.name.clone(), object.status.clone()));
-    for (name, seen) in readable.chain(unreadable).collect::<Vec<_>>() {
+    let readable = observed.view.plugins.iter().map(|object| (object_name(object), object.status.as_ref()));
+    let unreadable = observed.view.unreadable.iter().map(|object| (object.name.clone(), object.status.as_ref()));
+    for (name, seen) in readable.chain(unreadable) {
         let Some(status) = plugins.get(&name).filter(|_| !memory.unwritten.contains_key(&name)) else { continue };
-        if differs(status, seen.as_ref(), memory.reported.plugins.get(&name), observed.now) {
+        if differs(status, seen, memory.reported.plugins.get(&name), observed.now) {
             let written = world.report_plugin(host, &name, status).await;
             if written.is_ok() {
                 memory.reported.plugins.insert(name.clone(), (status.clone(), observed.now));
